@@ -1,0 +1,62 @@
+"""The study's defaults, and how a preset or a command line changes them.
+
+The defaults stand in ``pyproject.toml`` and nowhere else: Flower reads them there, and so does this module for the
+runs that Flower does not start (``wardround compare`` and the tests).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.protocol import ProtocolError, Study, Value, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+APPLICATION = Path(__file__).resolve().parent.parent
+
+
+def defaults() -> dict[str, Value]:
+    """Return every default as a flat setting.
+
+    Raises:
+        FileNotFoundError: the application's ``pyproject.toml`` is not beside its rooms.
+    """
+    project = tomllib.loads((APPLICATION / "pyproject.toml").read_text(encoding="utf-8"))
+    return dict(_flatten(project["tool"]["flwr"]["app"]["config"]))
+
+
+def read_settings(path: Path) -> dict[str, Value]:
+    """Read a preset: a TOML file that sets some keys, nested by section.
+
+    Raises:
+        ProtocolError: the file is missing or is not TOML.
+    """
+    try:
+        return dict(_flatten(tomllib.loads(path.read_text(encoding="utf-8"))))
+    except FileNotFoundError:
+        raise ProtocolError(f"no study file {path}: give the path of a TOML file with study keys") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"study file {path} is not TOML: {error}") from None
+
+
+def build(*changes: Mapping[str, Value]) -> Study:
+    """Parse the defaults with changes laid over them, later ones first in force.
+
+    Raises:
+        ProtocolError: as `study.protocol.parse`.
+    """
+    settings = defaults()
+    for change in changes:
+        settings.update(change)
+    return parse(settings)
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Value]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

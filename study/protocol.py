@@ -1,0 +1,275 @@
+"""The typed study protocol: every key, its type and its limits, and the one function that reads them.
+
+Flower checks neither the names nor the types of a run configuration, and a misspelt privacy key that is silently
+ignored is a breach. So `parse` uses every key exactly once, names the unknown and the missing ones, and converts
+nothing but an integer where a real number is meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import typing
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Value = bool | int | float | str
+
+
+class ProtocolError(ValueError):
+    """The study as written cannot be run; the message names the key, its value and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """An interval a number must lie in; open ends exclude the bound."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+
+    def admits(self, value: float) -> bool:
+        """Tell whether ``value`` lies in the interval."""
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        """Say the interval in words."""
+        parts = []
+        if self.low > -math.inf:
+            parts.append(f"{'above' if self.low_open else 'at least'} {self.low:g}")
+        if self.high < math.inf:
+            parts.append(f"{'below' if self.high_open else 'at most'} {self.high:g}")
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The words a text key may hold."""
+
+    words: tuple[str, ...]
+
+    def admits(self, value: str) -> bool:
+        """Tell whether ``value`` is one of the words."""
+        return value in self.words
+
+    def __str__(self) -> str:
+        """Say the words."""
+        return "one of " + ", ".join(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A text that must not be empty."""
+
+    def admits(self, value: str) -> bool:
+        """Tell whether ``value`` has a visible character."""
+        return bool(value.strip())
+
+    def __str__(self) -> str:
+        """Say what is asked."""
+        return "a name, not empty"
+
+
+Count = Annotated[int, Range(low=1)]
+Fraction = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(low=0, low_open=True)]
+NotNegative = Annotated[float, Range(low=0)]
+Name = Annotated[str, Named()]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the study is called, where its record goes and which randomness makes it repeatable."""
+
+    name: Name
+    output: str  # absolute folder of runs; "" means runs/ in Wardround's home
+    seed: Annotated[int, Range(0, 2**32, high_open=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Where simulated hospitals find their data; a deployed hospital's own node configuration overrides it."""
+
+    network: str  # absolute folder of hospitals; "" means a simulated network
+    hospitals: Count  # of the simulated network
+    patients: Annotated[int, Range(low=80)]  # of the simulated network, over all hospitals
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is predicted, from which documents, over which codes."""
+
+    name: Name
+    codes: Annotated[str, Choice(("icd9", "icd10"))]
+    translate_icd9: bool  # an ICD-9 hospital joins an ICD-10 study through the GEM tables
+    minimum_documents: Count  # a code enters the vocabulary with this many documents over all sites
+    maximum_words: Count  # of a note; Edin et al. use 4,000
+    vocabulary: str  # absolute path of a frozen vocabulary, one code a line; "" means count anew
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """How text becomes numbers."""
+
+    encoder: str  # a sentence-transformers name or path; "" means the MiniLM that is installed
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which head is trained on the embeddings."""
+
+    name: Name
+    dropout: Annotated[float, Range(0, 1, high_open=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a hospital does with one round."""
+
+    loss: Name
+    optimizer: Annotated[str, Choice(("adam", "sgd"))]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    batch_patients: Count  # expected patients a step
+    local_epochs: Positive  # expected passes over the patients a round
+
+
+@dataclass(frozen=True, slots=True)
+class Federation:
+    """How the hospitals' updates become one model."""
+
+    strategy: Name
+    rounds: Count
+    quorum: Count  # hospitals that must deliver a sound update for a round to count
+    keep: Annotated[str, Choice(("last", "best"))]  # which round's model the study ends with
+    wait_seconds: Positive  # for hospitals to connect
+    timeout_seconds: Positive  # for a round's replies
+    proximal_mu: NotNegative  # FedProx
+    server_learning_rate: Positive  # FedAdam, FedYogi, FedAvgM
+    server_momentum: Annotated[float, Range(0, 1, high_open=True)]  # FedAvgM
+    trimmed_fraction: Annotated[float, Range(0, 0.5, high_open=True)]  # FedTrimmedAvg
+    malicious: Annotated[int, Range(low=0)]  # Krum: how many hospitals may be adversarial
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """The patient-level guarantee; ``epsilon = 0`` means none, and the report says so."""
+
+    epsilon: NotNegative
+    delta: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
+    clip_norm: Positive
+    reproducible_noise: bool
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the study asks for differential privacy at all."""
+        return self.epsilon > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How the model is judged."""
+
+    threshold: Annotated[str, Choice(("fixed", "micro", "macro", "frequency"))]
+    replicates: Annotated[int, Range(0, 10_000)]  # bootstrap replicates over patients; 0 gives no intervals
+    local_baseline: bool  # also train each hospital alone, under the same settings
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One agreed study; every field is published in the run's record."""
+
+    study: Identity
+    data: Data
+    task: Task
+    notes: Notes
+    model: Model
+    training: Training
+    federation: Federation
+    privacy: Privacy
+    evaluation: Evaluation
+
+    def settings(self) -> dict[str, Value]:
+        """Return the study as flat ``section.key`` settings, as `parse` accepts them."""
+        return {
+            key: getattr(getattr(self, section), attribute) for key, section, attribute, *_ in _keys()
+        }
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what is agreed: every setting but where files lie on one machine."""
+        local = {"study.output", "data.network", "task.vocabulary", "notes.encoder"}
+        agreed = {key: value for key, value in self.settings().items() if key not in local}
+        return hashlib.sha256(json.dumps(agreed, sort_keys=True).encode()).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the study as nested sections, for the run's record."""
+        return asdict(self)
+
+
+def parse(run_config: Mapping[str, Value]) -> Study:
+    """Read a study from flat settings.
+
+    Args:
+        run_config: every ``section.key`` of the study, as Flower hands it over.
+
+    Returns:
+        The study, each value of its declared type and within its limits.
+
+    Raises:
+        ProtocolError: a key is unknown, missing, of the wrong type or out of range.
+    """
+    remaining = dict(run_config)
+    sections: dict[str, dict[str, Value]] = {}
+    missing = []
+    for key, section, attribute, kind, limit in _keys():
+        if key not in remaining:
+            missing.append(key)
+            continue
+        sections.setdefault(section, {})[attribute] = _value(key, remaining.pop(key), kind, limit)
+    if remaining:
+        raise ProtocolError(_unknown(sorted(remaining)))
+    if missing:
+        raise ProtocolError(f"the study lacks {', '.join(missing)}: every key needs a value")
+    types = typing.get_type_hints(Study)
+    return Study(**{section: types[section](**values) for section, values in sections.items()})
+
+
+def _keys() -> Iterator[tuple[str, str, str, type, Any]]:
+    """Yield each key with its section, attribute, Python type and limit."""
+    for section, kind in typing.get_type_hints(Study).items():
+        if not is_dataclass(kind):
+            continue
+        hints = typing.get_type_hints(kind, include_extras=True)
+        for field in fields(kind):
+            hint = hints[field.name]
+            limit = next(iter(getattr(hint, "__metadata__", ())), None)
+            plain = typing.get_args(hint)[0] if limit is not None else hint
+            yield f"{section}.{field.name.replace('_', '-')}", section, field.name, plain, limit
+
+
+def _value(key: str, value: Value, kind: type, limit: Range | Choice | Named | None) -> Value:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
+        raise ProtocolError(f"{key} = {value!r} is not {words[kind]}")
+    if limit is not None and not limit.admits(value):  # type: ignore[arg-type]  # the type was just checked
+        raise ProtocolError(f"{key} = {value!r} is out of range: it must be {limit}")
+    return value
+
+
+def _unknown(names: list[str]) -> str:
+    known = [key for key, *_ in _keys()]
+    hints = []
+    for name in names:
+        close = difflib.get_close_matches(name, known, n=1)
+        hints.append(f"{name} (did you mean {close[0]}?)" if close else name)
+    return f"unknown study key {', '.join(hints)}"
