@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from clinical.splits import SPLITS, stratified_split
+from clinical.profile import SPLITS
+from clinical.splits import stratified_split
 
 
 def long_tailed(patients: int, codes: int, *, per_patient: float, seed: int) -> csr_matrix:
