@@ -1,0 +1,105 @@
+"""The code vocabulary that hospitals agree on before they train.
+
+A head has one output per code, so every hospital must use the same codes in the same order, and nobody may learn of a
+code that only a few patients at one hospital have. Each hospital counts its own documents, withholds small counts, and
+sends the rest; the pooled counts decide (Edin et al. keep codes with at least ten documents, counted before splitting).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scipy.sparse import csr_matrix
+
+    from clinical.tasks.coding import Documents
+
+
+def count_codes(documents: Documents, *, minimum_patients: int = 1) -> dict[str, int]:
+    """Count the documents of each code, over all splits.
+
+    Args:
+        documents: one hospital's coded documents; codes are distinct within a document.
+        minimum_patients: codes carried by fewer distinct patients are left out. One patient with many admissions
+            makes a large document count, so a rule about people has to be applied here, where people can be counted.
+
+    Returns:
+        Documents per code, in ascending order of the code.
+    """
+    counts: Counter[str] = Counter()
+    patients: dict[str, set[int]] = {}
+    for subject_id, codes in zip(documents.subject_id.tolist(), documents.codes, strict=True):
+        counts.update(codes)
+        if minimum_patients > 1:
+            for code in codes:
+                patients.setdefault(code, set()).add(subject_id)
+    enough = (code for code in counts if minimum_patients <= 1 or len(patients[code]) >= minimum_patients)
+    return {code: counts[code] for code in sorted(enough)}
+
+
+def suppress(counts: Mapping[str, int], *, minimum: int) -> dict[str, int]:
+    """Withhold every count below the minimum cell count; the code's name is withheld with it.
+
+    Guarantee:
+        Nothing in the result depends on a code with fewer than `minimum` documents, not even its presence. This is
+        disclosure control and not differential privacy: counts at or above the minimum are exact.
+    """
+    return {code: count for code, count in counts.items() if count >= minimum}
+
+
+def agree(counts_by_site: Mapping[str, Mapping[str, int]], *, minimum_documents: int) -> tuple[str, ...]:
+    """Pool the sites' reported counts and keep the codes with enough documents.
+
+    A code that a site withheld counts there as nothing, so the vocabulary can miss a code that is common only when
+    all sites are added up; it never contains one that falls short.
+
+    Args:
+        counts_by_site: documents per code as each site reported them.
+        minimum_documents: least pooled number of documents of a code that is kept, at least 1.
+
+    Returns:
+        The kept codes in ascending order: position k is output k of every model.
+
+    Raises:
+        ValueError: when a count is negative, or no code is left.
+    """
+    if minimum_documents < 1:
+        raise ValueError(f"minimum_documents={minimum_documents} must be at least 1")
+    pooled: Counter[str] = Counter()
+    for site, counts in counts_by_site.items():
+        if any(count < 0 for count in counts.values()):
+            raise ValueError(f"site {site!r} reported a negative document count")
+        pooled.update(counts)
+    kept = tuple(sorted(code for code, count in pooled.items() if count >= minimum_documents))
+    if not kept:
+        most = max(pooled.values(), default=0)
+        raise ValueError(
+            f"no code has minimum_documents={minimum_documents} documents over {len(counts_by_site)} site(s): "
+            f"the most frequent of {len(pooled)} reported has {most}"
+        )
+    return kept
+
+
+def label_matrix(documents: Documents, vocabulary: Sequence[str]) -> csr_matrix:
+    """Mark which code of the vocabulary each document has: sparse bool [N, K].
+
+    Codes outside the vocabulary are ignored; a document with none of it keeps an empty row.
+
+    Raises:
+        ValueError: when the vocabulary names a code twice.
+    """
+    from scipy.sparse import csr_matrix
+
+    column = {code: k for k, code in enumerate(vocabulary)}
+    if len(column) != len(vocabulary):
+        raise ValueError(f"the vocabulary names {len(vocabulary) - len(column)} code(s) twice")
+    rows = [sorted({column[code] for code in codes if code in column}) for codes in documents.codes]
+    indptr = np.concatenate(([0], np.cumsum([len(row) for row in rows], dtype=np.int64)))
+    indices = np.fromiter((k for row in rows for k in row), dtype=np.int64, count=int(indptr[-1]))
+    data = np.ones(len(indices), dtype=np.bool_)
+    return csr_matrix((data, indices, indptr), shape=(len(rows), len(vocabulary)))
