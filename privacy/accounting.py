@@ -133,7 +133,9 @@ def _enough(cost: _Cost, target: float) -> float:
     while cost(high) > target:
         high *= 2
         if high > 1e4:
-            raise ValueError(f"no noise multiplier up to 10,000 reaches epsilon {target:g}: ask for fewer steps or more")
+            raise ValueError(
+                f"no noise multiplier up to 10,000 reaches epsilon {target:g}: ask for fewer steps or more"
+            )
     low = high / 2
     while high / low > 1.001:
         middle = math.sqrt(low * high)

@@ -89,7 +89,9 @@ def check_model(model: nn.Module) -> None:
         for key, parameter in own.items():
             first = owners.setdefault(id(parameter), f"{path}.{key}")
             if first != f"{path}.{key}":
-                raise UnsupportedLayer(f"{name} shares its {key} with {first}: give each layer its own, or reuse the layer")
+                raise UnsupportedLayer(
+                    f"{name} shares its {key} with {first}: give each layer its own, or reuse the layer"
+                )
 
 
 def private_gradient(
@@ -202,7 +204,9 @@ def _norms(uses: dict[nn.Module, list[Use]], owners: Patients) -> Tensor:
     norms = torch.stack(squares).sum(0).sqrt_()
     if not bool(norms.isfinite().all()):
         broken = int((~norms.isfinite()).sum())
-        raise ValueError(f"the gradients of {broken} patients are not finite: check the inputs or lower the learning rate")
+        raise ValueError(
+            f"the gradients of {broken} patients are not finite: check the inputs or lower the learning rate"
+        )
     return norms
 
 
@@ -228,7 +232,9 @@ def _backward(
     uses: defaultdict[nn.Module, list[Use]] = defaultdict(list)
     for call, gradient in zip(calls, gradients, strict=True):
         if call.inputs._version != call.version:  # noqa: SLF001 - autograd's own check covers only what it saved
-            raise UnsupportedLayer(f"the input of a {type(call.layer).__name__} was overwritten: avoid inplace layers here")
+            raise UnsupportedLayer(
+                f"the input of a {type(call.layer).__name__} was overwritten: avoid inplace layers here"
+            )
         if gradient is not None:
             uses[call.layer].append(Use(call.inputs, gradient))
     return losses.detach(), dict(uses)

@@ -1,0 +1,472 @@
+"""What a hospital's patients have paid so far, over all studies: append-only, and charged before anything is released.
+
+A budget lives longer than a run, so it lives in a database of the hospital's. A study first *reserves* its whole cost,
+which fails when the ceiling would be passed; each release is then *charged* against the reservation, durably, before
+the noisy result leaves; a finished study *settles*, which hands back what it reserved and did not use. A crash between
+the steps leaves a charge without a release or a reservation without an end: both over-count, neither under-counts.
+
+Rows are chained by hash, so a changed, inserted or removed row is found at opening. Rows cut off the end leave a valid
+shorter chain: keep `head` with the run's record and pass it to `verify`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import sqlalchemy as sa
+
+from privacy.accounting import PoissonGaussian, epsilon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Kind = Literal["reserve", "charge", "settle"]
+
+_GENESIS = "0" * 64
+_BUSY_SECONDS = 120.0  # how long a writer waits for another one's composition
+_TABLES = sa.MetaData()
+_ROWS = sa.Table(
+    "privacy_ledger",
+    _TABLES,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("run_id", sa.String(200), nullable=False, index=True),
+    sa.Column("sampling_rate", sa.Double, nullable=False),
+    sa.Column("noise_multiplier", sa.Double, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+)
+for _verb in ("UPDATE", "DELETE"):
+    sa.event.listen(
+        _ROWS,
+        "after_create",
+        sa.DDL(
+            f"CREATE TRIGGER privacy_ledger_no_{_verb.lower()} BEFORE {_verb} ON privacy_ledger "
+            "BEGIN SELECT RAISE(ABORT, 'the privacy ledger is append-only'); END"
+        ).execute_if(dialect="sqlite"),
+    )
+
+
+class BudgetExhausted(ValueError):
+    """A study that would pass the hospital's ceiling; nothing was reserved."""
+
+
+class LedgerCorrupt(ValueError):
+    """A ledger whose chain of hashes is broken; the message names the first row that does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One row.
+
+    Attributes:
+        sequence: 1, 2, ... without gaps.
+        at: UTC time of writing, ISO 8601.
+        kind: reserve (a study's whole cost), charge (steps about to be released) or settle (the study is over).
+        run_id: the run it belongs to.
+        event: what was reserved or charged; zero steps for a settlement.
+        details: of a reservation: delta, epsilon_ceiling, study_digest, purpose.
+        previous: hash of the row before; 64 zeros for the first.
+        hash: SHA-256 of everything above.
+    """
+
+    sequence: int
+    at: str
+    kind: str
+    run_id: str
+    event: PoissonGaussian
+    details: dict[str, Any]
+    previous: str
+    hash: str = ""
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the canonical JSON of every field but `hash`."""
+        event = [self.event.sampling_rate, self.event.noise_multiplier, self.event.steps]
+        row = [self.sequence, self.at, self.kind, self.run_id, event, self.details, self.previous]
+        return hashlib.sha256(_canonical(row).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What one run may spend.
+
+    Attributes:
+        run_id: the run.
+        event: the whole planned study; its rate and noise are what the run must use.
+        delta: the delta of the study's statement.
+        study_digest: what was agreed to.
+        charged_steps: steps charged so far.
+        settled: True once closed; then nothing more can be charged.
+    """
+
+    run_id: str
+    event: PoissonGaussian
+    delta: float
+    study_digest: str
+    charged_steps: int
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a ceiling still allows.
+
+    Attributes:
+        spent: epsilon of everything charged and reserved.
+        left: ceiling minus spent, >= 0; epsilons do not add up, so `steps` is the better answer.
+        steps: how many steps of the asked kind fit, at most as many as were asked for.
+    """
+
+    spent: float
+    left: float
+    steps: int
+
+
+class Ledger:
+    """A hospital's ledger; open it with `Ledger.open`, and close it or use it in a `with` block.
+
+    Guarantee:
+        Every charge is durable before `charge` returns, and at no time does the composition of all charges pass the
+        lowest ceiling any reservation was admitted under at its admission, whatever runs at once and whenever a
+        process dies. It holds against crashes and concurrent studies, not against someone who rewrites the database and all hashes.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(wardround_writes=True)
+
+    @classmethod
+    def open(cls, url_or_path: str | Path, *, create: bool = True) -> Self:
+        """Opens and verifies a ledger.
+
+        Args:
+            url_or_path: a file for SQLite, or an SQLAlchemy URL (`sqlite:///...`, `postgresql+psycopg://...`).
+            create: make an empty ledger where there is none.
+
+        Raises:
+            FileNotFoundError: there is no ledger and `create` is False.
+            LedgerCorrupt: the hash chain is broken, or the file is not a ledger.
+            ValueError: the database is neither SQLite nor PostgreSQL.
+        """
+        text = str(url_or_path)
+        if "://" not in text:
+            path = Path(text).expanduser().absolute()
+            if not create and not path.is_file():
+                raise FileNotFoundError(f"no privacy ledger at {path}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = f"sqlite:///{path}"
+        ledger = cls(_engine(text))
+        try:
+            ledger._prepare(create=create)
+            ledger.verify()
+        except sa.exc.DatabaseError as error:
+            ledger.close()
+            raise LedgerCorrupt(f"{url_or_path} cannot be read as a privacy ledger: {error.orig}") from error
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the database's connections."""
+        self._engine.dispose()
+
+    def reserve(
+        self,
+        run_id: str,
+        event: PoissonGaussian,
+        *,
+        delta: float,
+        epsilon_ceiling: float,
+        study_digest: str,
+        purpose: str,
+    ) -> Reservation:
+        """Sets aside the whole planned cost of a study, or refuses it.
+
+        Args:
+            run_id: names the run; every later call uses it.
+            event: all steps of the study at this hospital.
+            delta: at which the composition is held against the ceiling.
+            epsilon_ceiling: the most this hospital's patients may pay over all studies, > 0.
+            study_digest: hash of what was agreed to. The same run and digest again returns the first reservation,
+                unchanged and at no cost, so a hospital that restarts goes on with the noise it began with.
+            purpose: one line for whoever reads the ledger.
+
+        Returns:
+            The reservation; train with *its* event.
+
+        Raises:
+            BudgetExhausted: everything charged, everything other runs reserved and this study together pass the ceiling.
+            ValueError: the run was reserved for another study, or is settled, or an argument is out of range.
+        """
+        if not run_id or not study_digest:
+            raise ValueError("a reservation needs a run_id and a study_digest")
+        if not epsilon_ceiling > 0:
+            raise ValueError(f"epsilon_ceiling must be > 0, got {epsilon_ceiling}")
+        # composed once without the lock, so that the composition under it is a look-up unless another run came between
+        epsilon([*_committed(self.entries(), reserved=True), event], delta=delta)
+        with self._writer.begin() as connection:
+            _lock(connection)
+            known = _reservation(_of_run(connection, run_id), run_id)
+            if known is not None:
+                return _same_study(known, study_digest)
+            committed = _committed(_read(connection), reserved=True)
+            fits = epsilon([*committed, event], delta=delta) <= epsilon_ceiling
+            if fits:
+                details = {
+                    "delta": delta,
+                    "epsilon_ceiling": epsilon_ceiling,
+                    "purpose": purpose,
+                    "study_digest": study_digest,
+                }
+                _append(connection, "reserve", run_id, event, details)
+        if not fits:
+            raise BudgetExhausted(_refusal(committed, event, delta=delta, epsilon_ceiling=epsilon_ceiling))
+        return Reservation(run_id, event, delta, study_digest, charged_steps=0, settled=False)
+
+    def reservation(self, run_id: str) -> Reservation | None:
+        """Returns what a run reserved and has charged, or None for a run this ledger does not know."""
+        with self._engine.begin() as connection:
+            return _reservation(_of_run(connection, run_id), run_id)
+
+    def charge(self, run_id: str, event: PoissonGaussian) -> None:
+        """Charges steps whose result is about to be released; durable when it returns.
+
+        Raises:
+            ValueError: the run has no open reservation, or the steps do not lie within it (more steps in all, a
+                higher sampling rate or less noise than reserved). Nothing is charged then, so nothing may be released.
+        """
+        with self._writer.begin() as connection:
+            _lock(connection)
+            known = _reservation(_of_run(connection, run_id), run_id)
+            _check_within(known, run_id, event)
+            _append(connection, "charge", run_id, event, {})
+
+    def settle(self, run_id: str) -> None:
+        """Closes a run's reservation: what it did not charge is free again. Settling twice changes nothing.
+
+        Settle a run that crashed only after making sure that nothing uncharged was released.
+
+        Raises:
+            ValueError: the run has no reservation.
+        """
+        with self._writer.begin() as connection:
+            _lock(connection)
+            known = _reservation(_of_run(connection, run_id), run_id)
+            if known is None:
+                raise ValueError(f"run {run_id!r} has no reservation in this ledger")
+            if not known.settled:
+                _append(connection, "settle", run_id, replace(known.event, steps=0), {})
+
+    def spent(self, *, delta: float, include_reserved: bool = False) -> float:
+        """Returns the epsilon of everything charged, with or without what open reservations may still charge."""
+        return epsilon(_committed(self.entries(), reserved=include_reserved), delta=delta)
+
+    def room(self, *, delta: float, epsilon_ceiling: float, event: PoissonGaussian) -> Room:
+        """Answers how much of a study still fits beside everything charged and reserved."""
+        committed = _committed(self.entries(), reserved=True)
+        spent = epsilon(committed, delta=delta)
+        steps = _steps_that_fit(committed, event, delta=delta, epsilon_ceiling=epsilon_ceiling)
+        return Room(spent=spent, left=max(epsilon_ceiling - spent, 0.0), steps=steps)
+
+    def entries(self) -> list[LedgerEntry]:
+        """Returns every row in order."""
+        with self._engine.begin() as connection:
+            return list(_read(connection))
+
+    @property
+    def head(self) -> str:
+        """Hash of the last row; 64 zeros for an empty ledger."""
+        with self._engine.begin() as connection:
+            return _tail(connection)[1]
+
+    def verify(self, *, containing: str | None = None) -> None:
+        """Recomputes the chain of hashes.
+
+        Args:
+            containing: a `head` noted earlier, which must still be in the chain; finds rows cut off the end.
+
+        Raises:
+            LedgerCorrupt: names the first row that does not fit.
+        """
+        previous, seen = _GENESIS, {_GENESIS}
+        for expected, entry in enumerate(self.entries(), start=1):
+            if entry.sequence != expected:
+                raise LedgerCorrupt(f"ledger row {expected} is missing: the next one is {entry.sequence}")
+            if entry.previous != previous or entry.digest() != entry.hash:
+                raise LedgerCorrupt(f"ledger row {expected} ({entry.kind} of {entry.at}) does not match its hash")
+            previous = entry.hash
+            seen.add(previous)
+        if containing is not None and containing not in seen:
+            raise LedgerCorrupt(f"ledger rows are missing from the end: {containing[:12]}... is not in the chain")
+
+    def _prepare(self, *, create: bool) -> None:
+        with self._writer.begin() as connection:
+            if not sa.inspect(connection).has_table(_ROWS.name):
+                if not create:
+                    raise FileNotFoundError(f"no privacy ledger in {self._engine.url.render_as_string()}")
+                _TABLES.create_all(connection)
+
+
+def _engine(url: str) -> sa.Engine:
+    backend = sa.engine.make_url(url).get_backend_name()
+    if backend == "postgresql":
+        return sa.create_engine(url)
+    if backend != "sqlite":
+        raise ValueError(f"the ledger lives in SQLite or PostgreSQL, not in {backend}")
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _durable(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late to be a lock
+        connection.execute("PRAGMA synchronous = EXTRA")  # one file, also on network drives: no write-ahead log
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("wardround_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _lock(connection: sa.Connection) -> None:
+    """Makes this the only writing transaction; SQLite's began as one."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE {_ROWS.name} IN EXCLUSIVE MODE")
+
+
+def _read(connection: sa.Connection, where: sa.ColumnElement[bool] | None = None) -> Iterator[LedgerEntry]:
+    query = sa.select(_ROWS).order_by(_ROWS.c.sequence)
+    for row in connection.execute(query if where is None else query.where(where)):
+        try:
+            event = PoissonGaussian(row.sampling_rate, row.noise_multiplier, row.steps)
+            details = json.loads(row.details)
+        except (TypeError, ValueError) as error:
+            raise LedgerCorrupt(f"ledger row {row.sequence} holds no valid event: {error}") from error
+        yield LedgerEntry(row.sequence, row.at, row.kind, row.run_id, event, details, row.previous, row.hash)
+
+
+def _of_run(connection: sa.Connection, run_id: str) -> list[LedgerEntry]:
+    return list(_read(connection, _ROWS.c.run_id == run_id))
+
+
+def _tail(connection: sa.Connection) -> tuple[int, str]:
+    """Sequence and hash of the last row."""
+    query = sa.select(_ROWS.c.sequence, _ROWS.c.hash).order_by(_ROWS.c.sequence.desc()).limit(1)
+    row = connection.execute(query).first()
+    return (0, _GENESIS) if row is None else (row.sequence, row.hash)
+
+
+def _append(
+    connection: sa.Connection, kind: Kind, run_id: str, event: PoissonGaussian, details: dict[str, Any]
+) -> None:
+    sequence, previous = _tail(connection)
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
+    entry = LedgerEntry(sequence + 1, at, kind, run_id, event, details, previous)
+    row = {
+        "sequence": entry.sequence,
+        "at": at,
+        "kind": kind,
+        "run_id": run_id,
+        "sampling_rate": event.sampling_rate,
+        "noise_multiplier": event.noise_multiplier,
+        "steps": event.steps,
+        "details": _canonical(details),
+        "previous": previous,
+        "hash": entry.digest(),
+    }
+    connection.execute(sa.insert(_ROWS), row)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _committed(entries: Iterable[LedgerEntry], *, reserved: bool) -> list[PoissonGaussian]:
+    """What has been charged; an open reservation counts whole instead when `reserved`."""
+    runs: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
+    for entry in entries:
+        runs[entry.run_id].append(entry)
+    events: list[PoissonGaussian] = []
+    for rows in runs.values():
+        is_open = not any(row.kind == "settle" for row in rows)
+        counted = "reserve" if reserved and is_open else "charge"
+        events += [row.event for row in rows if row.kind == counted]
+    return events
+
+
+def _reservation(rows: list[LedgerEntry], run_id: str) -> Reservation | None:
+    first = next((row for row in rows if row.kind == "reserve"), None)
+    if first is None:
+        return None
+    return Reservation(
+        run_id=run_id,
+        event=first.event,
+        delta=first.details["delta"],
+        study_digest=first.details["study_digest"],
+        charged_steps=sum(row.event.steps for row in rows if row.kind == "charge"),
+        settled=any(row.kind == "settle" for row in rows),
+    )
+
+
+def _same_study(known: Reservation, study_digest: str) -> Reservation:
+    if known.study_digest != study_digest:
+        raise ValueError(f"run {known.run_id!r} is reserved for another study: a changed study needs a run of its own")
+    if known.settled:
+        raise ValueError(f"run {known.run_id!r} is settled: start a new run")
+    return known
+
+
+def _check_within(known: Reservation | None, run_id: str, event: PoissonGaussian) -> None:
+    if known is None:
+        raise ValueError(f"run {run_id!r} has no reservation in this ledger: reserve before charging")
+    if known.settled:
+        raise ValueError(f"run {run_id!r} is settled: nothing more can be charged to it")
+    if event.sampling_rate > known.event.sampling_rate or event.noise_multiplier < known.event.noise_multiplier:
+        raise ValueError(
+            f"run {run_id!r} reserved rate {known.event.sampling_rate:g} and noise {known.event.noise_multiplier:g}, "
+            f"not rate {event.sampling_rate:g} and noise {event.noise_multiplier:g}"
+        )
+    left = known.event.steps - known.charged_steps
+    if event.steps > left:
+        raise ValueError(f"run {run_id!r} has {left} of {known.event.steps} reserved steps left, not {event.steps}")
+
+
+def _steps_that_fit(
+    committed: list[PoissonGaussian], event: PoissonGaussian, *, delta: float, epsilon_ceiling: float
+) -> int:
+    def fits(steps: int) -> bool:
+        return epsilon([*committed, replace(event, steps=steps)], delta=delta) <= epsilon_ceiling
+
+    if fits(event.steps):
+        return event.steps
+    low, high = 0, event.steps  # 0 always fits or nothing does; `high` does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _refusal(committed: list[PoissonGaussian], event: PoissonGaussian, *, delta: float, epsilon_ceiling: float) -> str:
+    fit = _steps_that_fit(committed, event, delta=delta, epsilon_ceiling=epsilon_ceiling)
+    return (
+        f"no privacy budget for this study at delta {delta:.2g}: the ceiling is epsilon {epsilon_ceiling:.4g}, "
+        f"{epsilon(committed, delta=delta):.4g} is charged or reserved, the study alone costs "
+        f"{epsilon([event], delta=delta):.4g} and together {epsilon([*committed, event], delta=delta):.4g}; "
+        f"{fit} of its {event.steps} steps would fit"
+    )
