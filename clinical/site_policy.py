@@ -1,0 +1,63 @@
+"""The policy a hospital starts with: the text of its `policy.toml`, commented for a data-protection officer.
+
+The text lives in code and not in a data file so that every way of shipping Wardround (wheel, FAB, image) carries it. It
+is written once, beside the data, and belongs to the site from then on: nothing here ever reads or changes it again.
+"""
+
+__all__ = ["DEFAULT_POLICY", "SIMULATED_POLICY"]
+
+_TEMPLATE = """\
+# What this hospital allows others to compute on its patients. This file belongs to the hospital: edit it freely.
+# It is read here, at the site, before any patient is read. What it forbids is refused with a reason.
+
+[privacy]
+{ceiling}
+# The highest delta: the accepted chance that the promise above does not hold. Keep it well below one divided by the
+# number of patients.
+delta_ceiling = 1e-3
+
+# true: only studies with differential privacy may train here. false: a study without it may run, and its report says
+# "no guarantee".
+require_dp = false
+
+[cohort]
+# A study that finds fewer patients than this here is refused: few patients are easy to recognise.
+minimum_patients = 20
+
+# Counts below this never leave the hospital (for example: how many documents carry a rare code).
+minimum_cell = 5
+
+[allow]
+# What may run here. "*" allows every entry of its kind; an empty list allows none, except where said otherwise.
+
+# The prediction tasks, such as "icd-coding".
+tasks = ["icd-coding"]
+
+# The model architectures that may be trained.
+models = ["*"]
+
+# The ways of combining the hospitals' updates.
+strategies = ["*"]
+
+# The numbers about local performance that may be reported to the server, by name.
+metrics = ["*"]
+
+# Fingerprints (SHA-256) of the applications this hospital has reviewed. An empty list does not check the application.
+applications = []
+"""
+
+_DEFAULT_CEILING = """\
+# The highest total privacy loss (epsilon) any patient may accumulate over all studies ever run here. Smaller is
+# stricter: up to about 1 is strong, 10 is the weakest that is still commonly defended.
+epsilon_ceiling = 10.0
+"""
+
+_SIMULATED_CEILING = """\
+# The highest total privacy loss (epsilon) any patient may accumulate over all studies ever run here. Smaller is
+# stricter. A ceiling this high only makes sense because nobody in this hospital is real: it lets demonstrations be
+# repeated. For real patients write 10.0 or less.
+epsilon_ceiling = 1000.0
+"""
+
+DEFAULT_POLICY = _TEMPLATE.format(ceiling=_DEFAULT_CEILING)
+SIMULATED_POLICY = _TEMPLATE.format(ceiling=_SIMULATED_CEILING)

@@ -1,0 +1,107 @@
+"""What an ingest took, what it refused and why: `metadata/ingest.json`.
+
+Nothing is dropped silently. For every kind of row, rows in = rows out + rows refused, by reason; a receipt that does
+not add up cannot be made. Documents are named by identifier so that somebody at the hospital can look them up; text is
+never repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["RECEIPT_PATH", "IngestReport", "RowCount", "Tally"]
+
+RECEIPT_PATH: Final = "metadata/ingest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RowCount:
+    """One kind of row: how many were read, kept and refused, the refused by reason.
+
+    Raises:
+        ValueError: they do not add up.
+    """
+
+    read: int
+    kept: int
+    refused: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        if self.read != self.kept + sum(self.refused.values()):
+            raise ValueError(
+                f"{self.read} rows read, but {self.kept} kept and {sum(self.refused.values())} refused; "
+                "every row is one or the other"
+            )
+
+
+@dataclass(slots=True)
+class Tally:
+    """A running count of one kind of row, with the identifiers of what was refused."""
+
+    read: int = 0
+    refused: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def refuse(self, reason: str, document: str) -> None:
+        """Count one refused row."""
+        self.refused[reason].append(document)
+
+    @property
+    def kept(self) -> int:
+        """Rows read and not refused."""
+        return self.read - sum(len(documents) for documents in self.refused.values())
+
+    def count(self) -> RowCount:
+        """Close the count."""
+        return RowCount(self.read, self.kept, {reason: len(ids) for reason, ids in sorted(self.refused.items())})
+
+    def documents(self) -> dict[str, tuple[str, ...]]:
+        """Name the refused, without repetition, by reason."""
+        return {reason: tuple(Counter(ids)) for reason, ids in sorted(self.refused.items())}
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """The receipt of one ingest.
+
+    Attributes:
+        source: which source, in words.
+        inputs: what was read, by role.
+        encoding: how text was decoded.
+        times: where the event times come from, in words; says so when they are assumed.
+        patients: number of patients written.
+        notes: notes read, kept, refused.
+        codes: code entries read, kept, refused; a cell with three codes is three entries.
+        notes_without_codes: documents that are kept although no code belongs to them.
+        codes_without_note: documents whose codes are refused because no note was kept.
+        refused_notes: document identifiers by reason.
+        refused_codes: document identifiers by reason.
+        unknown_codes: codes kept although their code system does not list them: documents per code.
+        known_codes: number of distinct codes that are listed.
+    """
+
+    source: str
+    inputs: Mapping[str, tuple[str, ...]]
+    encoding: str
+    times: str
+    patients: int
+    notes: RowCount
+    codes: RowCount
+    notes_without_codes: tuple[str, ...]
+    codes_without_note: tuple[str, ...]
+    refused_notes: Mapping[str, tuple[str, ...]]
+    refused_codes: Mapping[str, tuple[str, ...]]
+    unknown_codes: Mapping[str, int]
+    known_codes: int
+
+    def write(self, hospital: Path) -> Path:
+        """Write the receipt into a finished hospital and return its path."""
+        path = hospital / RECEIPT_PATH
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
