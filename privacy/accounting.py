@@ -74,8 +74,9 @@ def epsilon(events: Sequence[PoissonGaussian], *, delta: float) -> float:
         ValueError: `delta` is outside (0, 1).
 
     Guarantee:
-        The composition of `events` is (epsilon, delta)-differentially private for a patient added or removed, with
-        steps chosen adaptively. The value is an upper bound, within about 0.2 % of the tight one.
+        The composition of `events` is (epsilon, delta)-differentially private for a patient added or removed. Steps may
+        depend on earlier noisy results (a trained model does), their rates, noise and number may not. The value is
+        an upper bound, within about 0.2 % of the tight one.
 
     >>> epsilon([PoissonGaussian(0.05, 1.0, 600)], delta=1e-5) < 8.31
     True
@@ -203,7 +204,7 @@ def _eps_error(span: float) -> float:
 
 
 def _span(groups: tuple[_Group, ...], delta_error: float) -> float:
-    """Half-width of a privacy loss grid outside of which at most `delta_error` of mass lies (Gopi et al., remark 5.6)."""
+    """Half-width of a grid outside of which at most `delta_error` of privacy loss lies (Gopi et al., remark 5.6)."""
     steps = sum(group[2] for group in groups)
     total = _renyi_epsilon(groups, delta_error / 4)
     single = max(_renyi_epsilon(((q, sigma, 1),), delta_error / (8 * steps)) for q, sigma, _ in groups)

@@ -1,10 +1,10 @@
 """One private training step: every patient's whole gradient clipped exactly, at the price of a plain step.
 
-Ordinary tools build one gradient per example to clip it, which costs 50-100 times the memory and time of training. A layer's
-gradient norm is known from its inputs and output gradients alone (`privacy.layers`), so a single forward and backward
-pass yields every *patient's* norm; one reweighted matrix product per layer then gives the sum of clipped gradients.
-Autograd never computes a weight gradient: the pass stops at the layers' outputs, and the weighted product replaces the
-one it would have made.
+Ordinary tools build one gradient per example to clip it, which can cost 50-100 times the memory and time of training. A
+layer's gradient norm is known from its inputs and output gradients alone (`privacy.layers`), so a single forward and
+backward pass yields every *patient's* norm; one reweighted matrix product per layer then gives the sum of clipped
+gradients. Autograd never computes a weight gradient: the pass stops at the layers' outputs, and the weighted product
+replaces the one it would have made.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ def show(
         console.print(table)
         console.print(
             f"Charged: epsilon {ledger.spent(delta=delta):.4g}; with open reservations "
-            f"{ledger.spent(delta=delta, include_reserved=True):.4g}; delta {delta:.2g}, per patient, add/remove one, PRV. "
+            f"{ledger.spent(delta=delta, include_reserved=True):.4g}; delta {delta:.2g}, per patient, "
+            "add/remove one, PRV. "
             "Epsilons of runs do not add up: the total is their composition."
         )
 

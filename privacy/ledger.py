@@ -11,10 +11,8 @@ shorter chain: keep `head` with the run's record and pass it to `verify`.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -22,9 +20,23 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import sqlalchemy as sa
 
 from privacy.accounting import PoissonGaussian, epsilon
+from privacy.budget import (
+    LedgerEntry,
+    Reservation,
+    Room,
+    canonical,
+    check_same_study,
+    check_within,
+    committed,
+    refusal,
+    reservation_of,
+    steps_that_fit,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+
+__all__ = ["BudgetExhausted", "Ledger", "LedgerCorrupt", "LedgerEntry", "Reservation", "Room"]
 
 Kind = Literal["reserve", "charge", "settle"]
 
@@ -49,7 +61,7 @@ for _verb in ("UPDATE", "DELETE"):
     sa.event.listen(
         _ROWS,
         "after_create",
-        sa.DDL(
+        sa.DDL(  # type: ignore[no-untyped-call]
             f"CREATE TRIGGER privacy_ledger_no_{_verb.lower()} BEFORE {_verb} ON privacy_ledger "
             "BEGIN SELECT RAISE(ABORT, 'the privacy ledger is append-only'); END"
         ).execute_if(dialect="sqlite"),
@@ -64,80 +76,15 @@ class LedgerCorrupt(ValueError):
     """A ledger whose chain of hashes is broken; the message names the first row that does not fit."""
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """One row.
-
-    Attributes:
-        sequence: 1, 2, ... without gaps.
-        at: UTC time of writing, ISO 8601.
-        kind: reserve (a study's whole cost), charge (steps about to be released) or settle (the study is over).
-        run_id: the run it belongs to.
-        event: what was reserved or charged; zero steps for a settlement.
-        details: of a reservation: delta, epsilon_ceiling, study_digest, purpose.
-        previous: hash of the row before; 64 zeros for the first.
-        hash: SHA-256 of everything above.
-    """
-
-    sequence: int
-    at: str
-    kind: str
-    run_id: str
-    event: PoissonGaussian
-    details: dict[str, Any]
-    previous: str
-    hash: str = ""
-
-    def digest(self) -> str:
-        """Returns the SHA-256 of the canonical JSON of every field but `hash`."""
-        event = [self.event.sampling_rate, self.event.noise_multiplier, self.event.steps]
-        row = [self.sequence, self.at, self.kind, self.run_id, event, self.details, self.previous]
-        return hashlib.sha256(_canonical(row).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """What one run may spend.
-
-    Attributes:
-        run_id: the run.
-        event: the whole planned study; its rate and noise are what the run must use.
-        delta: the delta of the study's statement.
-        study_digest: what was agreed to.
-        charged_steps: steps charged so far.
-        settled: True once closed; then nothing more can be charged.
-    """
-
-    run_id: str
-    event: PoissonGaussian
-    delta: float
-    study_digest: str
-    charged_steps: int
-    settled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What a ceiling still allows.
-
-    Attributes:
-        spent: epsilon of everything charged and reserved.
-        left: ceiling minus spent, >= 0; epsilons do not add up, so `steps` is the better answer.
-        steps: how many steps of the asked kind fit, at most as many as were asked for.
-    """
-
-    spent: float
-    left: float
-    steps: int
-
-
 class Ledger:
     """A hospital's ledger; open it with `Ledger.open`, and close it or use it in a `with` block.
 
     Guarantee:
-        Every charge is durable before `charge` returns, and at no time does the composition of all charges pass the
-        lowest ceiling any reservation was admitted under at its admission, whatever runs at once and whenever a
-        process dies. It holds against crashes and concurrent studies, not against someone who rewrites the database and all hashes.
+        Every charge is durable before `charge` returns. When a study is admitted, everything charged, everything
+        reserved and the study compose to at most its ceiling, whatever runs at once and whenever a process dies.
+        This holds against crashes and concurrent studies, not against someone who rewrites the rows and all hashes. As
+        in every ledger of this kind the composition takes rates, noise and steps as chosen without looking at
+        earlier noisy results.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -211,7 +158,7 @@ class Ledger:
             The reservation; train with *its* event.
 
         Raises:
-            BudgetExhausted: everything charged, everything other runs reserved and this study together pass the ceiling.
+            BudgetExhausted: what is charged, what other runs reserved and this study together pass the ceiling.
             ValueError: the run was reserved for another study, or is settled, or an argument is out of range.
         """
         if not run_id or not study_digest:
@@ -219,14 +166,14 @@ class Ledger:
         if not epsilon_ceiling > 0:
             raise ValueError(f"epsilon_ceiling must be > 0, got {epsilon_ceiling}")
         # composed once without the lock, so that the composition under it is a look-up unless another run came between
-        epsilon([*_committed(self.entries(), reserved=True), event], delta=delta)
+        epsilon([*committed(self.entries(), reserved=True), event], delta=delta)
         with self._writer.begin() as connection:
             _lock(connection)
-            known = _reservation(_of_run(connection, run_id), run_id)
+            known = reservation_of(_of_run(connection, run_id), run_id)
             if known is not None:
-                return _same_study(known, study_digest)
-            committed = _committed(_read(connection), reserved=True)
-            fits = epsilon([*committed, event], delta=delta) <= epsilon_ceiling
+                return check_same_study(known, study_digest)
+            already = committed(_read(connection), reserved=True)
+            fits = epsilon([*already, event], delta=delta) <= epsilon_ceiling
             if fits:
                 details = {
                     "delta": delta,
@@ -236,13 +183,13 @@ class Ledger:
                 }
                 _append(connection, "reserve", run_id, event, details)
         if not fits:
-            raise BudgetExhausted(_refusal(committed, event, delta=delta, epsilon_ceiling=epsilon_ceiling))
+            raise BudgetExhausted(refusal(already, event, delta=delta, epsilon_ceiling=epsilon_ceiling))
         return Reservation(run_id, event, delta, study_digest, charged_steps=0, settled=False)
 
     def reservation(self, run_id: str) -> Reservation | None:
         """Returns what a run reserved and has charged, or None for a run this ledger does not know."""
         with self._engine.begin() as connection:
-            return _reservation(_of_run(connection, run_id), run_id)
+            return reservation_of(_of_run(connection, run_id), run_id)
 
     def charge(self, run_id: str, event: PoissonGaussian) -> None:
         """Charges steps whose result is about to be released; durable when it returns.
@@ -253,8 +200,8 @@ class Ledger:
         """
         with self._writer.begin() as connection:
             _lock(connection)
-            known = _reservation(_of_run(connection, run_id), run_id)
-            _check_within(known, run_id, event)
+            known = reservation_of(_of_run(connection, run_id), run_id)
+            check_within(known, run_id, event)
             _append(connection, "charge", run_id, event, {})
 
     def settle(self, run_id: str) -> None:
@@ -267,7 +214,7 @@ class Ledger:
         """
         with self._writer.begin() as connection:
             _lock(connection)
-            known = _reservation(_of_run(connection, run_id), run_id)
+            known = reservation_of(_of_run(connection, run_id), run_id)
             if known is None:
                 raise ValueError(f"run {run_id!r} has no reservation in this ledger")
             if not known.settled:
@@ -275,13 +222,13 @@ class Ledger:
 
     def spent(self, *, delta: float, include_reserved: bool = False) -> float:
         """Returns the epsilon of everything charged, with or without what open reservations may still charge."""
-        return epsilon(_committed(self.entries(), reserved=include_reserved), delta=delta)
+        return epsilon(committed(self.entries(), reserved=include_reserved), delta=delta)
 
     def room(self, *, delta: float, epsilon_ceiling: float, event: PoissonGaussian) -> Room:
         """Answers how much of a study still fits beside everything charged and reserved."""
-        committed = _committed(self.entries(), reserved=True)
-        spent = epsilon(committed, delta=delta)
-        steps = _steps_that_fit(committed, event, delta=delta, epsilon_ceiling=epsilon_ceiling)
+        already = committed(self.entries(), reserved=True)
+        spent = epsilon(already, delta=delta)
+        steps = steps_that_fit(already, event, delta=delta, epsilon_ceiling=epsilon_ceiling)
         return Room(spent=spent, left=max(epsilon_ceiling - spent, 0.0), steps=steps)
 
     def entries(self) -> list[LedgerEntry]:
@@ -386,87 +333,8 @@ def _append(
         "sampling_rate": event.sampling_rate,
         "noise_multiplier": event.noise_multiplier,
         "steps": event.steps,
-        "details": _canonical(details),
+        "details": canonical(details),
         "previous": previous,
         "hash": entry.digest(),
     }
     connection.execute(sa.insert(_ROWS), row)
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _committed(entries: Iterable[LedgerEntry], *, reserved: bool) -> list[PoissonGaussian]:
-    """What has been charged; an open reservation counts whole instead when `reserved`."""
-    runs: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
-    for entry in entries:
-        runs[entry.run_id].append(entry)
-    events: list[PoissonGaussian] = []
-    for rows in runs.values():
-        is_open = not any(row.kind == "settle" for row in rows)
-        counted = "reserve" if reserved and is_open else "charge"
-        events += [row.event for row in rows if row.kind == counted]
-    return events
-
-
-def _reservation(rows: list[LedgerEntry], run_id: str) -> Reservation | None:
-    first = next((row for row in rows if row.kind == "reserve"), None)
-    if first is None:
-        return None
-    return Reservation(
-        run_id=run_id,
-        event=first.event,
-        delta=first.details["delta"],
-        study_digest=first.details["study_digest"],
-        charged_steps=sum(row.event.steps for row in rows if row.kind == "charge"),
-        settled=any(row.kind == "settle" for row in rows),
-    )
-
-
-def _same_study(known: Reservation, study_digest: str) -> Reservation:
-    if known.study_digest != study_digest:
-        raise ValueError(f"run {known.run_id!r} is reserved for another study: a changed study needs a run of its own")
-    if known.settled:
-        raise ValueError(f"run {known.run_id!r} is settled: start a new run")
-    return known
-
-
-def _check_within(known: Reservation | None, run_id: str, event: PoissonGaussian) -> None:
-    if known is None:
-        raise ValueError(f"run {run_id!r} has no reservation in this ledger: reserve before charging")
-    if known.settled:
-        raise ValueError(f"run {run_id!r} is settled: nothing more can be charged to it")
-    if event.sampling_rate > known.event.sampling_rate or event.noise_multiplier < known.event.noise_multiplier:
-        raise ValueError(
-            f"run {run_id!r} reserved rate {known.event.sampling_rate:g} and noise {known.event.noise_multiplier:g}, "
-            f"not rate {event.sampling_rate:g} and noise {event.noise_multiplier:g}"
-        )
-    left = known.event.steps - known.charged_steps
-    if event.steps > left:
-        raise ValueError(f"run {run_id!r} has {left} of {known.event.steps} reserved steps left, not {event.steps}")
-
-
-def _steps_that_fit(
-    committed: list[PoissonGaussian], event: PoissonGaussian, *, delta: float, epsilon_ceiling: float
-) -> int:
-    def fits(steps: int) -> bool:
-        return epsilon([*committed, replace(event, steps=steps)], delta=delta) <= epsilon_ceiling
-
-    if fits(event.steps):
-        return event.steps
-    low, high = 0, event.steps  # 0 always fits or nothing does; `high` does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
-def _refusal(committed: list[PoissonGaussian], event: PoissonGaussian, *, delta: float, epsilon_ceiling: float) -> str:
-    fit = _steps_that_fit(committed, event, delta=delta, epsilon_ceiling=epsilon_ceiling)
-    return (
-        f"no privacy budget for this study at delta {delta:.2g}: the ceiling is epsilon {epsilon_ceiling:.4g}, "
-        f"{epsilon(committed, delta=delta):.4g} is charged or reserved, the study alone costs "
-        f"{epsilon([event], delta=delta):.4g} and together {epsilon([*committed, event], delta=delta):.4g}; "
-        f"{fit} of its {event.steps} steps would fit"
-    )

@@ -6,12 +6,12 @@ several gigabytes a second, which makes secure Gaussian noise as cheap as `torch
 
 Float pitfalls, named because they are the limits of the promise:
 
-* Box-Muller maps uniform words to a radius and an angle. With w bits the radius ends at sqrt(2 w ln 2): 24 bits would cut
-  every tail at 5.8 sigma. Here the smallest 2^-23 of the radii are refined with 32 further bits, so the tail ends
-  at 9.4 sigma, whose mass (5e-21 a draw) is far below any delta over any number of parameters trained in practice.
-* Near radius zero float32 resolves steps of 3e-4 sigma, and the sum `noise + gradient` is rounded to float32: the set of reachable
-  outputs depends, at the scale of one rounding, on the secret (Mironov 2012). As in every floating-point DP-SGD, the
-  guarantee is stated for real arithmetic.
+* Box-Muller maps uniform words to a radius and an angle. With w bits the radius ends at sqrt(2 w ln 2): 24 bits would
+  cut every tail at 5.8 sigma. Here the rarest 2^-23 of the draws are refined with 32 further bits, so the tail ends at
+  9.4 sigma, whose mass (5e-21 a draw) is far below any delta over any number of parameters trained in practice.
+* Near radius zero float32 resolves steps of 3e-4 sigma, and the sum `noise + gradient` is rounded to float32: the set
+  of reachable outputs depends, at the scale of one rounding, on the secret (Mironov 2012). As in every floating-point
+  DP-SGD, the guarantee is stated for real arithmetic.
 
 Source: Box & Muller 1958; NIST SP 800-38A (CTR); Mironov, "On Significance of the Least Significant Bits For
 Differential Privacy", CCS 2012; Holohan & Braghin, "Secure Random Sampling in Differential Privacy", ESORICS 2021.
@@ -53,7 +53,7 @@ class NoiseSource:
     def words(self, count: int) -> NDArray[np.uint32]:
         """Returns the next `count` uniform 32-bit words of the keystream, shape [count]."""
         out = np.zeros(count, dtype="<u4")
-        plain = memoryview(out).cast("B")
+        plain = out.data.cast("B")
         self._stream.update_into(plain, plain)  # in place: zeros become keystream
         return out
 

@@ -71,8 +71,9 @@ class PrivacyStatement:
         if self.epsilon is None:
             return "no differential privacy guarantee"
         text = (
-            f"epsilon {self.epsilon:.3g} at delta {self.delta:.1g} per {self.unit} ({self.relation}; {self.accountant}; "
-            f"{self.steps} steps, rate {self.sampling_rate:.3g}, noise {self.noise_multiplier:.3g}); "
+            f"epsilon {self.epsilon:.3g} at delta {self.delta:.1g} per {self.unit} ({self.relation}; "
+            f"{self.accountant}; {self.steps} steps, rate {self.sampling_rate:.3g}, "
+            f"noise {self.noise_multiplier:.3g}); "
             f"not covered: {', '.join(self.not_covered) or 'nothing named'}"
         )
         return f"{text}; REPRODUCIBLE NOISE: void for whoever knows the seed" if self.reproducible_noise else text

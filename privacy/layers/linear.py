@@ -8,8 +8,8 @@ gradient g. For a patient with rows r,
 two small Gram matrices instead of a [K, D] gradient. For patients with so many rows that the Gram matrices outgrow the
 gradient itself, the gradient is materialised, a few patients at a time.
 
-Source: Goodfellow, "Efficient Per-Example Gradient Computations", 2015 (arXiv 1510.01799), for one row; Li et al., "Large
-Language Models Can Be Strong DP Learners", 2022 (arXiv 2110.05679, section 4), for sequences.
+Source: Goodfellow, "Efficient Per-Example Gradient Computations", 2015 (arXiv 1510.01799), for one row; Li et al.,
+"Large Language Models Can Be Strong DP Learners", 2022 (arXiv 2110.05679, section 4), for sequences.
 """
 
 from __future__ import annotations
@@ -48,13 +48,12 @@ class LinearRule:
         """Adds the patient-weighted sum of gradients to `weight.grad` and `bias.grad` by one matrix product."""
         inputs, gradients = _rows(uses)  # [B, T, D], [B, T, K]
         row_weights = weights[patients.owner].repeat_interleave(inputs.shape[1])
-        g = gradients.flatten(0, 1)
-        if layer.bias is not None and layer.bias.requires_grad:
+        a, g = inputs.flatten(0, 1), gradients.flatten(0, 1)
+        if layer.bias is not None and layer.bias.grad is not None and layer.bias.requires_grad:
             layer.bias.grad.addmv_(g.T, row_weights)
-        if not layer.weight.requires_grad:
+        if layer.weight.grad is None or not layer.weight.requires_grad:
             return
-        a = inputs.flatten(0, 1)
-        if a.shape[1] <= g.shape[1]:
+        if a.shape[1] <= g.shape[1]:  # the narrower side is cheaper to scale
             a = a * row_weights[:, None]
         else:
             g = g * row_weights[:, None]
@@ -72,13 +71,12 @@ def _rows(uses: Sequence[Use]) -> tuple[Tensor, Tensor]:
 
 def _block_norms(a: Tensor, g: Tensor, *, weight: bool, bias: bool) -> Tensor:
     """Squared norms of one block: inputs [m, n, D] and gradients [m, n, K] to [m]."""
-    m, n, D = a.shape
-    K = g.shape[2]
+    (n, D), K = a.shape[1:], g.shape[2]
     if not weight:
         return g.sum(1).square().sum(1)
     if n == 1:
-        size = torch.linalg.vector_norm(a, dim=2).square() + float(bias)
-        return (size * torch.linalg.vector_norm(g, dim=2).square()).squeeze(1)
+        size: Tensor = torch.linalg.vector_norm(a, dim=2).square() + float(bias)
+        return size.mul_(torch.linalg.vector_norm(g, dim=2).square()).squeeze(1)
     gram_cost, gradient_cost = n * n * (D + K), n * D * K
     if gram_cost <= gradient_cost:
         parts = max(_FLOATS // (n * n), 1)
