@@ -41,6 +41,11 @@ _BATCH_CHARACTERS: Final = 1 << 21
 _BATCH_DOCUMENTS: Final = 256
 _HELD_BYTES: Final = 64 << 20
 _DOCUMENTS_AT_ONCE: Final = 4096
+_EVENT_TITLES: Final = {
+    "ADMISSION": "Admission to hospital",
+    "DISCHARGE": "Discharge from hospital",
+    DISCHARGE_NOTE: "Discharge note",
+}
 _ROLES: Final = ("diagnoses", "procedures", "codes")
 _DOCUMENTS_SCHEMA: Final = pa.schema([("subject_id", pa.int64()), ("hadm_id", pa.int64()), ("document", pa.string())])
 
@@ -114,7 +119,7 @@ class _Ingest:
     """One run over a corpus: counts every row, joins codes to notes, builds events."""
 
     def __init__(self, spool: Spool, systems: CodeSystems) -> None:
-        self.titles: dict[str, str] = {}
+        self.titles = dict(_EVENT_TITLES)  # grows as codes are met; the writer reads it when it finishes
         self._spool = spool
         self._systems = systems
         self._notes = Tally()
