@@ -74,7 +74,8 @@ def embed_notes(
         side_car: the hospital's embeddings directory.
         progress: show a progress bar in tokens on standard error.
         max_tokens: longest chunk in tokens; by default 128 or the encoder's window, whichever is less. 128 is MiniLM's
-            training length; on CodiEsp it coded better than 256 and cost less (benchmarks/embedding.py).
+            training length. An MLP on CodiEsp's mean embeddings reached micro-AP .325, .316, .310 with chunks of 64,
+            128, 256 tokens at the same cost, and .295 on notes cut at 256; 64 keeps twice as many vectors as 128.
 
     Raises:
         EncoderUnavailable: when something is new and the encoder cannot be read.

@@ -2,8 +2,8 @@
 
 Embedding is the slowest thing a hospital does and must survive interruption, so vectors are written in small shards,
 each complete or absent: a shard is written under another name and renamed. Its name is a hash of its keys, so two
-processes that embed the same notes at once write the same files, and neither needs a lock. A shard is a zip archive
-whose checksums are verified on reading; a damaged one is set aside and its texts are embedded again.
+processes that embed the same notes at once write the same files, and neither needs a lock. A shard is an npz archive
+followed by its own sha256, checked on reading; a damaged one is set aside and its texts are embedded again.
 
     <side-car>/<encoder>@<revision>.<max_tokens>.<rule>/
         vectors-<hash>.npz    key S32 [n] (sha256 of the chunk), vector float16 [n, D]
@@ -15,11 +15,11 @@ Vectors are as confidential as the notes they come from, and like them stay at t
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import re
 import secrets
-import zipfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _KEY = np.dtype("S32")
+_DIGEST_BYTES = 32
 
 
 def text_keys(texts: Iterable[str]) -> NDArray[np.bytes_]:
@@ -67,28 +68,30 @@ class SideCar:
         """Say which chunks have a vector: bool [len(chunks)]."""
         return find_keys(chunks, self._known()) >= 0
 
-    def gather(self, chunks: NDArray[np.bytes_], *, dimension: int | None = None) -> NDArray[np.float16]:
-        """Give the vectors of chunks that all have one: float16 [len(chunks), D], one shard in memory at a time.
+    def gather(self, chunks: NDArray[np.bytes_]) -> NDArray[np.float16]:
+        """Give the vectors of one or more chunks that all have one: float16 [len(chunks), D], reading shard by shard.
 
         Raises:
-            OSError: when a shard vanished or was damaged since `has` said it was there.
+            OSError: when a chunk has no vector, or its shard was damaged since `has` said it was there.
         """
         places = find_keys(chunks, self._known())
+        if (places < 0).any():
+            raise OSError(f"{self.folder} lacks {(places < 0).sum()} chunks; it changed meanwhile: start again")
         order = np.argsort(places, kind="stable")
         bounds = np.cumsum([0, *(len(keys) for keys in self._keys.values())])
         cuts = np.searchsorted(places[order], bounds)
-        vectors: NDArray[np.float16] | None = None
+        vectors = np.empty((len(chunks), 0), dtype=np.float16)
         for shard, path in enumerate(self._keys):
             rows = order[cuts[shard] : cuts[shard + 1]]
             if not len(rows):
                 continue
-            stored = _read(path, ("key", "vector"))
-            if stored is None or (places < 0).any():
-                raise OSError(f"{path} changed while it was being read; start again")
-            if vectors is None:
+            stored = _read(path, ("vector",))
+            if stored is None:
+                raise OSError(f"{path} was damaged while it was being read: start again")
+            if not vectors.size:
                 vectors = np.empty((len(chunks), stored["vector"].shape[1]), dtype=np.float16)
             vectors[rows] = stored["vector"][places[rows] - bounds[shard]]
-        return np.empty((0, dimension or 0), dtype=np.float16) if vectors is None else vectors
+        return vectors
 
     def add_vectors(self, chunks: NDArray[np.bytes_], vectors: NDArray[np.floating[Any]]) -> None:
         """Store the vectors of distinct chunks as one shard."""
@@ -110,7 +113,7 @@ class SideCar:
     def _known(self) -> NDArray[np.bytes_]:
         """Give the keys of all sound vector shards, reading those that appeared since the last look."""
         for path in sorted(self.folder.glob("vectors-*.npz")):
-            if path not in self._keys and (stored := _read(path, ("key", "vector"))) is not None:
+            if path not in self._keys and (stored := _read(path, ("key",))) is not None:
                 self._keys[path] = stored["key"]
         return np.concatenate([np.empty(0, _KEY), *self._keys.values()])
 
@@ -118,9 +121,11 @@ class SideCar:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(named_by.tobytes()).hexdigest()[:24]
         partial = self.folder / f".{name}.{secrets.token_hex(4)}.partial"
+        content = io.BytesIO()
+        np.savez(content, **arrays)
         try:
             with partial.open("wb") as file:
-                np.savez(file, **arrays)
+                file.write(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(self.folder / f"{kind}-{name}.npz")
@@ -131,13 +136,13 @@ class SideCar:
 def _read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]] | None:
     """Read a shard whole, or set a damaged one aside and say so."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in names}
+        content = path.read_bytes()
     except FileNotFoundError:  # another process has just set it aside
         return None
-    except (zipfile.BadZipFile, EOFError, KeyError, ValueError, RuntimeError):
+    if hashlib.sha256(content[:-_DIGEST_BYTES]).digest() != content[-_DIGEST_BYTES:]:
         with suppress(FileNotFoundError):
             path.replace(path.with_suffix(".damaged"))
         _log.warning("%s is damaged: set aside, and its texts are embedded again", path)
         return None
-    return arrays
+    with np.load(io.BytesIO(content[:-_DIGEST_BYTES]), allow_pickle=False) as archive:
+        return {name: archive[name] for name in names}
