@@ -199,9 +199,7 @@ class Study:
 
     def settings(self) -> dict[str, Value]:
         """Return the study as flat ``section.key`` settings, as `parse` accepts them."""
-        return {
-            key: getattr(getattr(self, section), attribute) for key, section, attribute, *_ in _keys()
-        }
+        return {key: getattr(getattr(self, section), attribute) for key, section, attribute, *_ in _keys()}
 
     def digest(self) -> str:
         """Return the SHA-256 of what is agreed: every setting but where files lie on one machine."""

@@ -1,0 +1,144 @@
+"""One round at one hospital: load the model, take the steps, with noise where the study promises privacy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clients.scoring import tune
+from clinical.learning import Batch, LearningReport, build_optimizer, learn, plain_gradient, shuffled_patients
+from clinical.losses import build_loss
+from clinical.models import build_model
+from clinical.thresholds import Thresholds, best_micro, choose_thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from torch import nn
+
+    from clients.admission import Plan
+    from clients.cohort import Cohort
+    from clinical.learning import Examples
+    from privacy.noise import NoiseSource
+    from study.protocol import Study
+
+
+def load_model(study: Study, arrays: dict[str, np.ndarray], *, features: int, codes: int) -> nn.Module:
+    """Build the study's model and give it the weights that came with the message.
+
+    Raises:
+        RuntimeError: the arrays are not this model's.
+    """
+    model = build_model(
+        study.model.name, features=features, codes=codes, dropout=study.model.dropout, seed=study.study.seed
+    )
+    _load(model, arrays)
+    return model
+
+
+def model_arrays(model: nn.Module) -> dict[str, np.ndarray]:
+    """Return a model's state as numpy arrays, by name."""
+    return {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
+
+
+def train_round(
+    study: Study, plan: Plan, model: nn.Module, examples: Examples, *, stream: str, proximal_mu: float
+) -> LearningReport:
+    """Train ``model`` in place for one round's steps under the study's settings.
+
+    Args:
+        study: the agreed study.
+        plan: the hospital's sampling rate and noise.
+        model: the model as received.
+        examples: the training split.
+        stream: names this hospital, round and purpose, so that no two draw the same randomness.
+        proximal_mu: FedProx' weight, 0 for none.
+
+    Guarantee:
+        With differential privacy every step is a Poisson-sampled Gaussian sum over patients with the plan's rate and
+        noise, which is what ``plan.event`` describes, whatever the optimizer makes of the gradients.
+    """
+    optimizer = build_optimizer(
+        study.training.optimizer,
+        model,
+        learning_rate=study.training.learning_rate,
+        weight_decay=study.training.weight_decay,
+    )
+    if plan.noise_multiplier is None:
+        rng = np.random.default_rng(_seed(study, stream))
+        batch_patients = min(study.training.batch_patients, examples.patients)
+        batches: Iterable[np.ndarray] = shuffled_patients(
+            examples.patients, batch_patients=batch_patients, steps=plan.steps, rng=rng
+        )
+        gradient = plain_gradient(model, build_loss(study.training.loss))
+    else:
+        noise = _noise(study, stream)
+        batches = _poisson_batches(examples.patients, plan.sampling_rate, plan.steps, noise)
+        gradient = _private_gradient(study, plan, model, noise)
+    return learn(model, examples, batches, optimizer=optimizer, gradient=gradient, proximal_mu=proximal_mu)
+
+
+def train_alone(study: Study, plan: Plan, model: nn.Module, cohort: Cohort, name: str) -> tuple[nn.Module, Thresholds]:
+    """Give one hospital the study's whole training without the others: the local arm of a comparison.
+
+    The rounds stay, as each starts the optimizer anew; so does the choice of the last or best round.
+
+    Returns:
+        The model, and thresholds chosen on this hospital's own tuning split.
+    """
+    best: tuple[float, dict[str, np.ndarray]] = (-1.0, {})
+    for number in range(1, study.federation.rounds + 1):
+        train_round(study, plan, model, cohort.train, stream=f"{name}/alone/{number}", proximal_mu=0.0)
+        if study.federation.keep == "best":
+            micro_f1 = best_micro(tune(model, cohort.tuning).histogram).f1 or 0.0
+            best = max(best, (micro_f1, model_arrays(model)), key=lambda each: each[0])
+    if study.federation.keep == "best":
+        _load(model, best[1])
+    return model, choose_thresholds(tune(model, cohort.tuning).histogram)
+
+
+def _private_gradient(study: Study, plan: Plan, model: nn.Module, noise: NoiseSource) -> Callable[[Batch], float]:
+    from privacy.clipping import private_gradient
+
+    loss = build_loss(study.training.loss)
+    assert plan.noise_multiplier is not None
+    multiplier = plan.noise_multiplier
+
+    def gradient(batch: Batch) -> float:
+        report = private_gradient(
+            model,
+            batch.features,
+            lambda logits: loss(logits, batch.labels),
+            batch.patient,
+            clip_norm=study.privacy.clip_norm,
+            patients_expected=plan.sampling_rate * plan.patients,
+            noise=noise,
+            noise_multiplier=multiplier,
+        )
+        return report.loss_sum
+
+    return gradient
+
+
+def _load(model: nn.Module, arrays: dict[str, np.ndarray]) -> None:
+    import torch
+
+    model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+
+
+def _poisson_batches(patients: int, rate: float, steps: int, noise: NoiseSource) -> Iterator[np.ndarray]:
+    from privacy.noise import poisson_sample
+
+    for _ in range(steps):
+        yield poisson_sample(patients, rate, noise)
+
+
+def _noise(study: Study, stream: str) -> NoiseSource:
+    from privacy.noise import ReproducibleNoise, SecureNoise
+
+    return ReproducibleNoise(f"{study.study.seed}/{stream}") if study.privacy.reproducible_noise else SecureNoise()
+
+
+def _seed(study: Study, stream: str) -> list[int]:
+    return [study.study.seed, *stream.encode()]

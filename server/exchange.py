@@ -1,0 +1,83 @@
+"""Messages out, replies in: every hospital's silence, error or refusal is counted under its own name.
+
+Flower logs a hung client as "0 failures" and a run in which every client failed as completed. Here a question has
+exactly one outcome per hospital, and nothing is lost between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flwr.app import ConfigRecord, Message, RecordDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from flwr.serverapp import Grid
+
+VERDICT = "verdict"  # the record in every reply that says whether the hospital did what it was asked
+CONFIG = "config"  # the record in every question that carries its terms
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A hospital that gave no usable reply, and why: ``refused``, ``error``, ``timeout`` or ``rejected``."""
+
+    node: int
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came back on one question: content by node id, and an absence for every other node."""
+
+    replies: dict[int, RecordDict]
+    absences: tuple[Absence, ...]
+
+
+def ask(grid: Grid, nodes: Iterable[int], question: str, content: RecordDict, *, timeout_seconds: float) -> Outcome:
+    """Send one question to some nodes and wait for their replies.
+
+    Args:
+        grid: Flower's connection to the nodes.
+        nodes: node ids.
+        question: the message type, for example ``query.admit``.
+        content: what is sent to each of them.
+        timeout_seconds: how long to wait; a node that has not answered by then is absent.
+    """
+    messages = [Message(content=content, message_type=question, dst_node_id=node) for node in nodes]
+    return collect(grid, messages, timeout_seconds=timeout_seconds)
+
+
+def collect(grid: Grid, messages: Iterable[Message], *, timeout_seconds: float) -> Outcome:
+    """Send messages as they are and sort what comes back."""
+    messages = list(messages)
+    waiting = {message.metadata.dst_node_id for message in messages}
+    replies: dict[int, RecordDict] = {}
+    absences = []
+    for reply in grid.send_and_receive(messages, timeout=timeout_seconds):
+        node = reply.metadata.src_node_id
+        waiting.discard(node)
+        if reply.has_error():
+            absences.append(Absence(node, "error", f"the node reported Flower error {reply.error.code}"))
+        elif (refusal := _refusal(reply.content)) is not None:
+            absences.append(Absence(node, *refusal))
+        else:
+            replies[node] = reply.content
+    absences += [Absence(node, "timeout", f"no reply within {timeout_seconds:g} s") for node in sorted(waiting)]
+    return Outcome(replies, tuple(absences))
+
+
+def terms(config: Mapping[str, str | int | float | bool | list[str]]) -> RecordDict:
+    """Return a question's content that carries terms only."""
+    return RecordDict({CONFIG: ConfigRecord(dict(config))})
+
+
+def _refusal(content: RecordDict) -> tuple[str, str] | None:
+    verdict = content.config_records.get(VERDICT)
+    if verdict is None:
+        return "error", "the reply carries no verdict: the node runs another application"
+    status = str(verdict["status"])
+    return None if status == "ok" else (status, str(verdict.get("reason", "no reason given")))

@@ -1,0 +1,170 @@
+"""The roster: which hospitals take part, what they bring, and why the others do not."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clinical.vocabulary import agree
+from server.exchange import VERDICT, Absence, ask, terms
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+    from flwr.serverapp import Grid
+
+    from study.protocol import Study
+
+log = logging.getLogger("wardround")
+
+
+class StudyFailed(RuntimeError):
+    """The study cannot go on; the message is the reason its record keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An admitted hospital, as far as the coordinator knows it."""
+
+    node: int
+    name: str
+    patients: int  # of the training split, the hospital's weight
+    documents: int
+    features: int  # D, the width of its embeddings
+    encoder: str
+    counts: dict[str, int]  # documents per code, cells below the site's minimum withheld
+    details: dict[str, Any]  # what the hospital says of its data and its guarantee, for the record
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Admitted sites in the order of their names, and the nodes that are not among them."""
+
+    sites: tuple[Site, ...]
+    absences: tuple[Absence, ...]
+
+    @property
+    def nodes(self) -> list[int]:
+        """Node ids of the admitted sites."""
+        return [site.node for site in self.sites]
+
+    def name(self, node: int) -> str:
+        """Return the hospital's name, or the node's number where it was never told."""
+        return next((site.name for site in self.sites if site.node == node), f"node {node}")
+
+    def without(self, absences: tuple[Absence, ...]) -> Roster:
+        """Return the roster less the sites that refused to go on; faults and time-outs may recover."""
+        gone = {absence.node for absence in absences if absence.kind == "refused"}
+        return replace(self, sites=tuple(site for site in self.sites if site.node not in gone))
+
+
+def gather(grid: Grid, study: Study) -> Roster:
+    """Wait for hospitals to connect and ask each whether it takes part.
+
+    Raises:
+        StudyFailed: fewer hospitals than the study's quorum connected or were admitted.
+    """
+    nodes = _connected(grid, study)
+    outcome = ask(
+        grid,
+        nodes,
+        "query.admit",
+        terms({"study-digest": study.digest()}),
+        timeout_seconds=study.federation.timeout_seconds,
+    )
+    sites = sorted((_site(node, content) for node, content in outcome.replies.items()), key=lambda site: site.name)
+    sites, mismatched = _consistent(sites)
+    roster = Roster(tuple(sites), outcome.absences + tuple(mismatched))
+    for absence in roster.absences:
+        log.warning("%s does not take part (%s): %s", roster.name(absence.node), absence.kind, absence.reason)
+    if len(roster.sites) < study.federation.quorum:
+        reasons = "; ".join(sorted({absence.reason for absence in roster.absences}))
+        raise StudyFailed(
+            f"{len(roster.sites)} of {len(nodes)} hospitals were admitted and the quorum is {study.federation.quorum}"
+            + (f": {reasons}" if reasons else "")
+        )
+    return roster
+
+
+def vocabulary(roster: Roster, study: Study) -> tuple[str, ...]:
+    """Agree on the codes the study predicts.
+
+    Returns:
+        K codes in order: the frozen list the study names, or those with enough documents over all sites.
+
+    Raises:
+        StudyFailed: no code is left, or the frozen list cannot be read.
+    """
+    if study.task.vocabulary:
+        try:
+            frozen = Path(study.task.vocabulary).read_text(encoding="utf-8").split()
+        except OSError:
+            raise StudyFailed(f"task.vocabulary = {study.task.vocabulary!r} cannot be read") from None
+        if not frozen or len(set(frozen)) != len(frozen):
+            raise StudyFailed(f"task.vocabulary = {study.task.vocabulary!r} must list each code once, one a line")
+        return tuple(frozen)
+    counts = {site.name: site.counts for site in roster.sites}
+    codes = agree(counts, minimum_documents=study.task.minimum_documents)
+    if not codes:
+        raise StudyFailed(
+            f"no {study.task.codes} code has {study.task.minimum_documents} documents over the "
+            f"{len(roster.sites)} hospitals: lower task.minimum-documents or check task.codes"
+        )
+    return codes
+
+
+def _connected(grid: Grid, study: Study) -> list[int]:
+    """Wait until the quorum is there and nobody else has joined for a moment."""
+    pause = min(1.0, study.federation.wait_seconds / 10)
+    deadline = time.monotonic() + study.federation.wait_seconds
+    nodes: list[int] = []
+    while time.monotonic() < deadline:
+        before, nodes = nodes, sorted(grid.get_node_ids())
+        if len(nodes) >= study.federation.quorum and nodes == before:
+            return nodes
+        time.sleep(pause)
+    if len(nodes) < study.federation.quorum:
+        raise StudyFailed(
+            f"{len(nodes)} hospitals connected within {study.federation.wait_seconds:g} s "
+            f"and the quorum is {study.federation.quorum}"
+        )
+    return nodes
+
+
+def _site(node: int, content: RecordDict) -> Site:
+    import json
+
+    verdict, counts = content.config_records[VERDICT], content.config_records["counts"]
+    codes = [str(code) for code in _listed(counts["codes"])]
+    documents = [int(number) for number in _listed(counts["documents"])]
+    return Site(
+        node=node,
+        name=str(verdict["hospital"]),
+        patients=int(str(verdict["patients"])),
+        documents=int(str(verdict["documents"])),
+        features=int(str(verdict["features"])),
+        encoder=str(verdict["encoder"]),
+        counts=dict(zip(codes, documents, strict=True)),
+        details=json.loads(str(verdict["details"])),
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _consistent(sites: list[Site]) -> tuple[list[Site], list[Absence]]:
+    """Keep the sites that share the first one's encoder and have a name of their own."""
+    kept: list[Site] = []
+    absent = []
+    for site in sites:
+        if kept and (site.encoder, site.features) != (kept[0].encoder, kept[0].features):
+            reason = f"{site.name} embeds with {site.encoder} and {kept[0].name} with {kept[0].encoder}"
+            absent.append(Absence(site.node, "rejected", reason))
+        elif any(site.name == other.name for other in kept):
+            absent.append(Absence(site.node, "rejected", f"a second node speaks for {site.name}"))
+        else:
+            kept.append(site)
+    return kept, absent
