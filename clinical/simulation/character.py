@@ -10,7 +10,14 @@ from clinical.simulation.medicine import Medicine, read_table
 _SPECIALTIES: Mapping[str, tuple[str, ...]] = {
     "cardiology": ("heart_failure", "nstemi", "stemi", "atrial_fibrillation", "endocarditis", "syncope"),
     "pulmonology": ("pneumonia", "copd_exacerbation", "asthma_exacerbation", "influenza", "lung_cancer"),
-    "gastroenterology": ("gi_bleed", "gastric_ulcer_bleed", "pancreatitis", "cholecystitis", "cirrhosis", "bowel_obstruction"),
+    "gastroenterology": (
+        "gi_bleed",
+        "gastric_ulcer_bleed",
+        "pancreatitis",
+        "cholecystitis",
+        "cirrhosis",
+        "bowel_obstruction",
+    ),
     "neurology": ("stroke", "intracerebral_hemorrhage", "transient_ischemic_attack", "seizure"),
     "trauma": ("hip_fracture", "appendicitis", "cellulitis", "alcohol_withdrawal"),
     "infection": ("sepsis", "urinary_infection", "pyelonephritis", "clostridium_difficile", "cellulitis"),
@@ -68,9 +75,7 @@ class HospitalCharacter:
     style: HouseStyle
 
 
-def draw_character(
-    medicine: Medicine, rng: np.random.Generator, *, number: int, codes_icd9: bool
-) -> HospitalCharacter:
+def draw_character(medicine: Medicine, rng: np.random.Generator, *, number: int, codes_icd9: bool) -> HospitalCharacter:
     """Draw a hospital's character; `number` (from 0) rotates specialty and heading set so that neighbours differ."""
     names = list(medicine.conditions)
     specialty = list(_SPECIALTIES)[number % len(_SPECIALTIES)]

@@ -100,11 +100,19 @@ class DischargeWriter:
         return ", ".join(told) or self._one(self._phrases["no_history"])
 
     def _exam(self, _person: Person, stay: Stay) -> str:
-        signs = [self._one(self._of(name).exam) for name in stay.conditions if self._of(name).exam and self._rng.random() < _TOLD]
+        signs = [
+            self._one(self._of(name).exam)
+            for name in stay.conditions
+            if self._of(name).exam and self._rng.random() < _TOLD
+        ]
         return "; ".join([*signs, self._one(self._phrases["unremarkable_exam"])]) + "."
 
     def _imaging(self, _person: Person, stay: Stay) -> str:
-        seen = [self._one(self._of(name).imaging) for name in stay.conditions if name not in stay.long_standing and self._of(name).imaging]
+        seen = [
+            self._one(self._of(name).imaging)
+            for name in stay.conditions
+            if name not in stay.long_standing and self._of(name).imaging
+        ]
         if self._rng.random() < _DISTRACTED:
             absent = self._absent(stay, lambda condition: bool(condition.imaging))
             seen.append(self._phrase("rule_out", {"name": self._one(absent.names)}))
@@ -130,7 +138,9 @@ class DischargeWriter:
         for name in (stay.reason, *self._arisen(stay)):
             if self._of(name).course and (name == stay.reason or self._rng.random() < _TOLD):
                 told.append(self._one(self._of(name).course))
-        told += [self._one(self._medicine.procedures[name].says) for name in stay.procedures if self._rng.random() < _TOLD]
+        told += [
+            self._one(self._medicine.procedures[name].says) for name in stay.procedures if self._rng.random() < _TOLD
+        ]
         sentences = [f"{text[:1].upper()}{text[1:]}." for text in told or [self._one(self._phrases["plain_course"])]]
         if stay.intensive:
             days = max(round((stay.intensive[1] - stay.intensive[0]) / 24), 1)
@@ -144,7 +154,9 @@ class DischargeWriter:
         return [name for name in stay.conditions[1:] if name not in stay.long_standing]
 
     def _absent(self, stay: Stay, eligible: Callable[[Condition], bool]) -> Condition:
-        others = [one for one in self._medicine.conditions.values() if one.name not in stay.conditions and eligible(one)]
+        others = [
+            one for one in self._medicine.conditions.values() if one.name not in stay.conditions and eligible(one)
+        ]
         return others[self._rng.integers(len(others))]
 
     def _of(self, name: str) -> Condition:

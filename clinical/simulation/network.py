@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from clinical import codes
-from clinical.events import PREFIX_OF_SYSTEM, HospitalWriter, Manifest, list_hospitals, write_splits
+from clinical.events import EVENT_SCHEMA, PREFIX_OF_SYSTEM, HospitalWriter, Manifest, read_events, write_splits
 from clinical.simulation.character import HospitalCharacter, draw_character
 from clinical.simulation.medicine import Medicine, load_medicine
 from clinical.simulation.rows import PatientRows
@@ -53,14 +53,55 @@ def simulate_network(
     for number, size in enumerate(hospital_sizes(hospitals=hospitals, patients=patients)):
         rng = np.random.default_rng([seed, number])
         character = draw_character(medicine, rng, number=number, codes_icd9=0 < number == hospitals - 1)
-        simulated = _Hospital(Path(out) / f"hospital-{number + 1}", number, size, character, medicine)
-        for written in simulated.write(rng, source=f"simulation with seed {seed}"):
-            done += written
-            if progress:
-                progress(done, patients)
-        simulated.split(seed=seed + number)
-        manifests.append(simulated.manifest)
+        folder = Path(out) / f"hospital-{number + 1}"
+        with HospitalWriter(
+            folder, site_id=folder.name, source=f"simulation with seed {seed}", code_titles=_titles(medicine, character)
+        ) as writer:
+            drawn = PatientRows(medicine, character, rng)
+            for block in _blocks(range(number * _ID_STRIDE + 1, number * _ID_STRIDE + size + 1)):
+                writer.append(_table(drawn, block))
+                done += len(block)
+                if progress:
+                    progress(done, patients)
+        _split(folder, seed=seed + number)
+        manifests.append(writer.manifest)
     return manifests
+
+
+def _blocks(subjects: range) -> Iterator[range]:
+    for start in range(0, len(subjects), _BLOCK):
+        yield subjects[start : start + _BLOCK]
+
+
+def _table(drawn: PatientRows, subjects: range) -> pa.Table:
+    rows = [row for subject in subjects for row in drawn.draw(subject)]
+    return pa.Table.from_pylist(rows, schema=EVENT_SCHEMA)
+
+
+def _titles(medicine: Medicine, character: HospitalCharacter) -> Mapping[str, str]:
+    """Official titles of every code this hospital may write."""
+    found = {}
+    for entries, systems in ((medicine.conditions, _DIAGNOSES), (medicine.procedures, _PROCEDURES)):
+        system = systems[character.coding]
+        for entry in entries.values():
+            code = entry.codes[character.coding]
+            found[PREFIX_OF_SYSTEM[system] + code] = codes.title(code, system=system) or ""
+    return {code: title for code, title in found.items() if title}
+
+
+def _split(folder: Path, *, seed: int) -> None:
+    """Stratify the patients by the codes they ever had."""
+    from scipy.sparse import csr_matrix
+
+    from clinical.splits import stratified_split
+
+    events = read_events(folder, prefixes=list(PREFIX_OF_SYSTEM.values()), columns=["subject_id", "code"])
+    everyone = read_events(folder, prefixes=["MEDS_BIRTH"], columns=["subject_id"]).column("subject_id").to_numpy()
+    _, column = np.unique(events.column("code").to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    row = np.searchsorted(everyone, events.column("subject_id").to_numpy())
+    shape = (len(everyone), int(column.max(initial=-1)) + 1)
+    labels = csr_matrix((np.ones(len(row), bool), (row, column)), shape=shape)
+    write_splits(folder, stratified_split(labels, everyone, seed=seed))
 
 
 def hospital_sizes(*, hospitals: int, patients: int) -> list[int]:

@@ -60,7 +60,9 @@ def draw_person(medicine: Medicine, hospital: HospitalCharacter, rng: np.random.
     insurance = "MEDICARE" if age >= 65 else str(rng.choice(("PRIVATE", "MEDICAID", "SELF_PAY"), p=(0.6, 0.32, 0.08)))
     chronic: list[str] = []
     for condition in medicine.conditions.values():
-        if condition.prevalence and rng.random() < _chance(condition.prevalence, condition, hospital, (age, female), chronic):
+        if condition.prevalence and rng.random() < _chance(
+            condition.prevalence, condition, hospital, (age, female), chronic
+        ):
             chronic.append(condition.name)
     return Person(age, female, race, insurance, tuple(chronic))
 

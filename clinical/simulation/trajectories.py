@@ -115,5 +115,7 @@ def _in_units(measurement: Measurement, spread: "NDArray[np.float64]") -> "NDArr
     if measurement.log:
         values = np.exp(values)
     floor = 10.0**-measurement.digits if measurement.floor is None else measurement.floor
-    rounded: NDArray[np.float32] = np.clip(values, floor, measurement.ceiling).round(measurement.digits).astype(np.float32)
+    rounded: NDArray[np.float32] = (
+        np.clip(values, floor, measurement.ceiling).round(measurement.digits).astype(np.float32)
+    )
     return rounded
