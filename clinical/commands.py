@@ -56,7 +56,8 @@ def simulate(
     from clinical.simulation import simulate_network
 
     with _progress("simulating patients", total=patients) as advance:
-        manifests = simulate_network(out, hospitals=hospitals, patients=patients, seed=seed, progress=advance)
+        steps = _steps(advance)
+        manifests = simulate_network(out, hospitals=hospitals, patients=patients, seed=seed, progress=steps)
     for manifest in manifests:
         write_default_policy(out / manifest.site_id, simulated=True)
     _say(f"{len(manifests)} hospitals with {sum(m.patients for m in manifests)} patients in {out}")
@@ -190,8 +191,10 @@ def embed(
     hospitals = list_hospitals(path)
     model = load_encoder(encoder, device=device)
     for hospital in hospitals:
-        documents, _ = read_documents(hospital, system="icd10", translate=True)
-        embeddings = embed_notes(documents.text, model, side_car=hospital / "embeddings", progress=True)
+        # Either label space drops documents without a code in it; a study of either finds its texts embedded.
+        spaces = [read_documents(hospital, system=space, translate=True)[0] for space in ("icd10", "icd9")]
+        texts = list(dict.fromkeys(text for documents in spaces for text in documents.text))
+        embeddings = embed_notes(texts, model, side_car=hospital / "embeddings", progress=True)
         _say(f"{hospital.name}: {len(embeddings)} notes in {len(embeddings.vectors)} chunks, {model.identity}")
 
 
@@ -247,6 +250,18 @@ def _progress(label: str, *, total: int | None = None) -> Iterator[Callable[...,
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.advance(task, done)
+
+
+def _steps(advance: Callable[[int], None]) -> Callable[[int, int], None]:
+    """Turn a running total into steps."""
+    shown = 0
+
+    def progress(done: int, _: int) -> None:
+        nonlocal shown
+        advance(done - shown)
+        shown = done
+
+    return progress
 
 
 def _say(line: str) -> None:

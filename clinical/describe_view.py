@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["show"]
 
@@ -52,22 +53,22 @@ def _overview(hospitals: Sequence[Mapping[str, Any]]) -> Table:
 
 def _overview_rows(hospitals: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """List the rows of the comparison; a row that no hospital fills is left out by the caller."""
-    rows = [(name, [_number(hospital[name]) for hospital in hospitals]) for name in ("patients", "admissions", "notes")]
-    rows.append(("deaths", [_number(hospital["deaths"]) for hospital in hospitals]))
-    rows.append(("words per note", [_spread(hospital["words_per_note"]) for hospital in hospitals]))
-    rows.append(("codes per document", [_spread(hospital["codes_per_document"]) for hospital in hospitals]))
-    for system in ("ICD10CM", "ICD10PCS", "ICD9CM", "ICD9PROC"):
-        rows.append((f"{system} codes", [_system(hospital["codes"]["systems"].get(system)) for hospital in hospitals]))
-    rows.append(("kinds of labs", [_number(hospital["labs"]["kinds"]) for hospital in hospitals]))
-    rows.append(("kinds of vitals", [_number(hospital["vitals"]["kinds"]) for hospital in hospitals]))
-    rows.append(("time span", [_span(hospital) for hospital in hospitals]))
-    rows.append(("train / tuning / held out", [_splits(hospital["splits"]) for hospital in hospitals]))
-    for what in hospitals[0]["missing"]:
-        rows.append((what, [_number(hospital["missing"][what]) for hospital in hospitals]))
-    for role in ("notes", "codes"):
-        rows.append((f"{role} refused at ingest", [_refused(hospital["ingest"], role) for hospital in hospitals]))
-    rows.append(("codes unknown at ingest", [_unknown(hospital["ingest"]) for hospital in hospitals]))
-    return rows
+    systems = ("ICD10CM", "ICD10PCS", "ICD9CM", "ICD9PROC")
+    cells: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        **{name: partial(_named, name) for name in ("patients", "admissions", "notes", "deaths")},
+        "words per note": lambda hospital: _spread(hospital["words_per_note"]),
+        "codes per document": lambda hospital: _spread(hospital["codes_per_document"]),
+        **{f"{system} codes": partial(_system, system) for system in systems},
+        "kinds of labs": lambda hospital: _number(hospital["labs"]["kinds"]),
+        "kinds of vitals": lambda hospital: _number(hospital["vitals"]["kinds"]),
+        "time span": _span,
+        "train / tuning / held out": lambda hospital: _splits(hospital["splits"]),
+        **{what: partial(_missing, what) for what in hospitals[0]["missing"]},
+        "notes refused at ingest": partial(_refused, "notes"),
+        "codes refused at ingest": partial(_refused, "codes"),
+        "codes unknown at ingest": lambda hospital: _unknown(hospital["ingest"]),
+    }
+    return [(label, [cell(hospital) for hospital in hospitals]) for label, cell in cells.items()]
 
 
 def _codes(hospital: Mapping[str, Any]) -> Table:
@@ -98,13 +99,24 @@ def _number(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:,}" if value else ""
 
 
+def _named(name: str, hospital: Mapping[str, Any]) -> str:
+    """Word one of the hospital's plain counts."""
+    return _number(hospital[name])
+
+
+def _missing(what: str, hospital: Mapping[str, Any]) -> str:
+    """Word a count of what is missing."""
+    return _number(hospital["missing"][what])
+
+
 def _spread(spread: Mapping[str, float] | None) -> str:
     """Word a distribution."""
     return f"{spread['median']:.0f} ({spread['p5']:.0f} to {spread['p95']:.0f})" if spread else ""
 
 
-def _system(counts: Mapping[str, Any] | None) -> str:
+def _system(system: str, hospital: Mapping[str, Any]) -> str:
     """Word the codes of one system."""
+    counts = hospital["codes"]["systems"].get(system)
     return (
         f"{_number(counts['distinct'])}, {_number(counts['with_ten_documents']) or 0} in 10+ documents"
         if counts
@@ -124,8 +136,9 @@ def _splits(splits: Mapping[str, Any] | None) -> str:
     return " / ".join(_number(size) or "0" for size in splits.values()) if splits else "none yet"
 
 
-def _refused(receipt: Mapping[str, Any] | None, role: str) -> str:
+def _refused(role: str, hospital: Mapping[str, Any]) -> str:
     """Word what an ingest refused."""
+    receipt = hospital["ingest"]
     refused = receipt[f"{role}_refused"] if receipt else {}
     return "\n".join(f"{_number(number)} {reason}" for reason, number in refused.items())
 
