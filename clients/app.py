@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import secrets
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -65,7 +66,7 @@ def admit(visit: Visit) -> RecordDict:
         documents=len(documents),
         features=int(embeddings.vectors.shape[1]),
         encoder=encoder,
-        details=json.dumps({"coding": report.as_dict(), "plan": planned.as_dict()}),
+        details=json.dumps({"coding": asdict(report), "plan": planned.as_dict()}),
     )
     content["counts"] = ConfigRecord({"codes": list(counts), "documents": list(counts.values())})
     return content

@@ -1,0 +1,1 @@
+"""Pages from records: views only, no result is computed here."""
