@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from study.protocol import ProtocolError, Study, Value, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 APPLICATION = Path(__file__).resolve().parent.parent
 
@@ -40,6 +40,24 @@ def read_settings(path: Path) -> dict[str, Value]:
         raise ProtocolError(f"no study file {path}: give the path of a TOML file with study keys") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"study file {path} is not TOML: {error}") from None
+
+
+def read_changes(preset: Path | None, assignments: Sequence[str]) -> dict[str, Value]:
+    """Read a preset and lay ``key=value`` assignments over it; values are spelled as in TOML, text may go bare.
+
+    Raises:
+        ProtocolError: an assignment has no ``=``, or the preset cannot be read.
+    """
+    changes = read_settings(preset) if preset is not None else {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ProtocolError(f"--set {assignment!r} is not key=value, for example privacy.epsilon=3")
+        try:
+            changes[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[key.strip()] = text
+    return changes
 
 
 def build(*changes: Mapping[str, Value]) -> Study:
