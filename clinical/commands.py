@@ -22,7 +22,9 @@ __all__ = ["app", "ingest_app", "write_default_policy"]
 
 POLICY_FILE = "policy.toml"
 
-app = typer.Typer(help="Make, bring in, divide, describe and embed hospitals.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make, bring in, divide, describe and embed hospitals.", no_args_is_help=True, add_completion=False
+)
 ingest_app = typer.Typer(help="Bring real records into a hospital folder.", no_args_is_help=True)
 app.add_typer(ingest_app, name="ingest")
 
@@ -52,7 +54,7 @@ def simulate(
     patients: Annotated[int, typer.Option(min=1, help="How many patients in all of them together.")] = 2000,
     seed: Seed = 0,
 ) -> None:
-    """Make a network of hospitals whose patients do not exist."""
+    """Make a network of hospitals at OUT whose patients do not exist."""
     from clinical.simulation import simulate_network
 
     with _progress("simulating patients", total=patients) as advance:
@@ -89,9 +91,10 @@ def ingest_coded_notes(
 ) -> None:
     """Bring coded notes (texts and their codes) into one hospital folder.
 
-    A folder of texts takes each file's name without .txt as the document; --diagnoses and --procedures name the tables
-    of (document, code). A table of notes may carry its codes itself. Nothing is dropped silently: see
-    metadata/ingest.json in the folder written.
+    SRC is one or more folders of .txt files, whose names without .txt are the documents, or tables of notes (.csv,
+    .tsv, .parquet, also .gz). OUT is the hospital folder to write. The codes are in tables of (document, code) named
+    by --diagnoses and --procedures, or in columns of the note table. Nothing is dropped silently: every refused row
+    is counted and named in OUT/metadata/ingest.json.
     """
     from clinical.sources.notes import NoteOptions, ingest_notes
 
@@ -131,7 +134,7 @@ def partition(
     minimum_patients: Annotated[int, typer.Option(help="Refuse a division with a smaller hospital.")] = 20,
     seed: Seed = 0,
 ) -> None:
-    """Divide a hospital's patients among several; no patient is ever split."""
+    """Divide the patients of SRC among several hospitals written to OUT; no patient is ever split."""
     from typing import cast
 
     from clinical.partition import Method, partition_hospital
@@ -147,7 +150,7 @@ def partition(
 
 @app.command()
 def merge(network: Where, out: Out) -> None:
-    """Bring the hospitals of a network together into one, keeping sites and splits."""
+    """Bring the hospitals of NETWORK together into one at OUT, keeping sites and splits."""
     from clinical.events import list_hospitals
     from clinical.partition import merge_hospitals
 
@@ -160,10 +163,10 @@ def merge(network: Where, out: Out) -> None:
 def describe(
     path: Where,
     minimum_cell: Annotated[int, typer.Option(help="Smaller counts are hidden.")] = 5,
-    top: Annotated[int, typer.Option(help="How many codes and measurements to list.")] = 10,
+    top: Annotated[int, typer.Option(help="How many codes and kinds of measurement to list.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Say what hospitals hold, in counts that point at nobody."""
+    """Say what the hospital or network at PATH holds, in counts that point at nobody."""
     from clinical.describe import describe as describe_hospitals
 
     description = describe_hospitals(path, minimum_cell=minimum_cell, top=top)
@@ -183,7 +186,7 @@ def embed(
     ] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Embed the notes of hospitals ahead of a study, each text once, where the notes are."""
+    """Embed the notes of the hospital or network at PATH ahead of a study, each text once."""
     from clinical.events import list_hospitals
     from clinical.notes import embed_notes, load_encoder
     from clinical.tasks.coding import read_documents
@@ -221,16 +224,18 @@ def _receipt_lines(report: IngestReport) -> Iterator[str]:
     """Word a receipt for the terminal: counts only, no identifier."""
     for name, rows in (("documents", report.notes), ("code entries", report.codes)):
         why = "; ".join(f"{number} {reason}" for reason, number in rows.refused.items())
-        yield f"{rows.read} {name} read, {rows.kept} kept, {rows.read - rows.kept} refused{f': {why}' if why else ''}"
+        refused = f"{rows.read - rows.kept:,} refused" + (f": {why}" if why else "")
+        yield f"{rows.read:,} {name} read, {rows.kept:,} kept, {refused}"
     yield f"{report.patients} patients; times {report.times}"
     if report.notes_without_codes:
         yield f"{len(report.notes_without_codes)} notes have no code (kept)"
     if report.codes_without_note:
         yield f"{len(report.codes_without_note)} documents have codes and no note (refused)"
     if report.unknown_codes:
+        unknown = len(report.unknown_codes)
         yield (
-            f"{len(report.unknown_codes)} of {len(report.unknown_codes) + report.known_codes} distinct codes are no "
-            "billable code of the release (kept: categories, retired or local codes)"
+            f"{unknown:,} of {unknown + report.known_codes:,} distinct codes are not "
+            "billable codes of the release (kept: categories, retired or local codes)"
         )
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from clinical.events import list_hospitals, read_manifest, read_splits, scan_events
 from clinical.merge import code_titles
 from clinical.profile import NOTE_PREFIX, PREFIX_OF_SYSTEM, SPLITS, ProfileError
-from clinical.sources.receipt import RECEIPT_PATH
+from clinical.sources.receipt import RECEIPT_PATH, TIMES_ASSUMED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,8 @@ __all__ = ["WITHHELD", "describe", "describe_hospital"]
 WITHHELD: Final = "(withheld)"
 _CODED: Final = tuple(PREFIX_OF_SYSTEM.values())
 _MEASURED: Final = {"labs": "LAB//", "vitals": "VITAL//"}
-_STATIC: Final = {"birth": "MEDS_BIRTH", "gender": "GENDER//", "race": "RACE//", "insurance": "INSURANCE//"}
+_BIRTH: Final = "MEDS_BIRTH"
+_STATIC: Final = {"birth date": _BIRTH, "gender": "GENDER//", "race": "RACE//", "insurance": "INSURANCE//"}
 _STATISTICS: Final = ("mean", "p5", "median", "p95")
 _WORD: Final = r"\S+"
 
@@ -43,10 +44,10 @@ def describe(path: Path, *, minimum_cell: int = 5, top: int = 10) -> dict[str, A
     Args:
         path: a hospital or a folder of hospitals.
         minimum_cell: counts below it are hidden; at least 1.
-        top: how many codes, laboratory values and vital signs to list.
+        top: how many codes to list.
 
     Returns:
-        JSON-able: "minimum_cell", "hospitals" (see `describe_hospital`), and "together" (patients, notes).
+        JSON-able: "minimum_cell", "top", "hospitals" (see `describe_hospital`), and "together" (patients, notes).
 
     Raises:
         ProfileError: there is no hospital at `path`.
@@ -58,6 +59,7 @@ def describe(path: Path, *, minimum_cell: int = 5, top: int = 10) -> dict[str, A
     manifests = [read_manifest(folder) for folder in folders]
     return {
         "minimum_cell": minimum_cell,
+        "top": top,
         "hospitals": [describe_hospital(folder, minimum_cell=minimum_cell, top=top) for folder in folders],
         "together": {
             "hospitals": len(folders),
@@ -73,7 +75,7 @@ def describe_hospital(hospital: Path, *, minimum_cell: int, top: int) -> dict[st
     Args:
         hospital: its folder.
         minimum_cell: counts below it are hidden.
-        top: how many codes, laboratory values and vital signs to list.
+        top: how many codes to list.
 
     Returns:
         JSON-able. Counts are int or the text "<minimum_cell"; distributions are {mean, p5, median, p95}, or None when
@@ -96,10 +98,11 @@ def describe_hospital(hospital: Path, *, minimum_cell: int, top: int) -> dict[st
         "codes_per_document": _distribution(census.codes_per_document, minimum_cell),
         "codes": _describe_codes(census, hospital, minimum_cell=minimum_cell, top=top),
         **{
-            name: _describe_measurements(census, prefix, minimum_cell=minimum_cell, top=top)
+            name: _describe_measurements(census, prefix, minimum_cell=minimum_cell)
             for name, prefix in _MEASURED.items()
         },
         "time_span": census.months() if census.patients >= minimum_cell else None,
+        "times_assumed": TIMES_ASSUMED in manifest.source,
         "splits": _describe_splits(hospital, minimum_cell),
         "missing": {name: _cell(count, minimum_cell) for name, count in census.missing().items()},
         "ingest": _describe_ingest(hospital, minimum_cell),
@@ -133,11 +136,12 @@ class _Census:
         self.deaths += _distinct(_starting(events, ("DEATH",)), "subject_id")
         measured = _starting(events, tuple(_MEASURED.values()))
         self.patients_of_measurement.update(_pair_counts(measured, "subject_id"))
-        self._widen(pc.min_max(events["time"]).as_py())
+        stays = events.filter(pc.not_equal(events["code"], _BIRTH))  # births would stretch the span by a lifetime
+        self._widen(pc.min_max(stays["time"]).as_py())
 
     def missing(self) -> dict[str, int]:
         """Count what is not there, by what it would be."""
-        static = {f"patients without {name}": self.patients - self.patients_with[name] for name in _STATIC}
+        static = {f"no {name}": self.patients - self.patients_with[name] for name in _STATIC}
         return {
             "admissions without note": self.admissions_without_note,
             "admissions without codes": self.admissions_without_codes,
@@ -145,7 +149,7 @@ class _Census:
         }
 
     def months(self) -> list[str] | None:
-        """Give the first and last month of any event."""
+        """Give the first and last month of any event after birth."""
         return None if self.first is None else [f"{self.first:%Y-%m}", f"{self.last:%Y-%m}"]
 
     def _count_admissions(self, events: pa.Table) -> None:
@@ -193,19 +197,13 @@ def _describe_codes(census: _Census, hospital: Path, *, minimum_cell: int, top: 
     }
 
 
-def _describe_measurements(census: _Census, prefix: str, *, minimum_cell: int, top: int) -> dict[str, Any]:
-    """Say how many kinds of measurement there are and how many patients have the commonest."""
-    counts = {code: number for code, number in census.patients_of_measurement.items() if code.startswith(prefix)}
-    common = sorted((item for item in counts.items() if item[1] >= minimum_cell), key=lambda item: (-item[1], item[0]))
+def _describe_measurements(census: _Census, prefix: str, *, minimum_cell: int) -> dict[str, str]:
+    """Give the share of patients that have each kind of measurement, the commonest first."""
+    counts = [item for item in census.patients_of_measurement.items() if item[0].startswith(prefix)]
     return {
-        "kinds": len(counts),
-        "top": [
-            {
-                "name": code.removeprefix(prefix).replace("//", " "),
-                "patients": _share_cell(number, census, minimum_cell),
-            }
-            for code, number in common[:top]
-        ],
+        code.removeprefix(prefix).replace("//", " "): _share_cell(number, census, minimum_cell)
+        for code, number in sorted(counts, key=lambda item: (-item[1], item[0]))
+        if number >= minimum_cell
     }
 
 

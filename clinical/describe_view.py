@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
-_MOST_COLUMNS = 6
+_MOST_COLUMNS = 4
 
 
 def show(description: Mapping[str, Any], console: Console | None = None) -> None:
@@ -31,9 +32,11 @@ def show(description: Mapping[str, Any], console: Console | None = None) -> None
         if hospital["codes"]["top"]:
             console.print(_codes(hospital))
     for kind in ("labs", "vitals"):
-        if any(hospital[kind]["top"] for hospital in hospitals):
+        if any(hospital[kind] for hospital in hospitals):
             for start in range(0, len(hospitals), _MOST_COLUMNS):
-                console.print(_measurements(hospitals[start : start + _MOST_COLUMNS], kind))
+                console.print(_measurements(hospitals[start : start + _MOST_COLUMNS], kind, top=description["top"]))
+    for source in dict.fromkeys(hospital["source"] for hospital in hospitals):
+        console.print(f"Source: {source}.")
     console.print(
         f"Counts below {description['minimum_cell']} are hidden. Distributions: median (5th to 95th percentile)."
     )
@@ -41,10 +44,10 @@ def show(description: Mapping[str, Any], console: Console | None = None) -> None
 
 def _overview(hospitals: Sequence[Mapping[str, Any]]) -> Table:
     """Compare hospitals side by side."""
-    table = Table(title="Hospitals", title_justify="left")
+    table = _plain_table("Hospitals")
     table.add_column("")
     for hospital in hospitals:
-        table.add_column(hospital["site_id"], justify="right")
+        table.add_column(hospital["site_id"], justify="right", no_wrap=True)
     for label, row in _overview_rows(hospitals):
         if any(row):
             table.add_row(label, *row)
@@ -56,13 +59,14 @@ def _overview_rows(hospitals: Sequence[Mapping[str, Any]]) -> list[tuple[str, li
     systems = ("ICD10CM", "ICD10PCS", "ICD9CM", "ICD9PROC")
     cells: dict[str, Callable[[Mapping[str, Any]], str]] = {
         **{name: partial(_named, name) for name in ("patients", "admissions", "notes", "deaths")},
-        "words per note": lambda hospital: _spread(hospital["words_per_note"]),
-        "codes per document": lambda hospital: _spread(hospital["codes_per_document"]),
-        **{f"{system} codes": partial(_system, system) for system in systems},
-        "kinds of labs": lambda hospital: _number(hospital["labs"]["kinds"]),
-        "kinds of vitals": lambda hospital: _number(hospital["vitals"]["kinds"]),
+        "words per note": partial(_spread, "words_per_note"),
+        "codes per document": partial(_spread, "codes_per_document"),
+        **{f"{system} codes": partial(_system, system, "distinct") for system in systems},
+        **{f"{system} in 10+ documents": partial(_system, system, "with_ten_documents") for system in systems},
+        "kinds of labs": lambda hospital: _number(len(hospital["labs"])),
+        "kinds of vitals": lambda hospital: _number(len(hospital["vitals"])),
         "time span": _span,
-        "train / tuning / held out": lambda hospital: _splits(hospital["splits"]),
+        **{f"{split.replace('_', ' ')} patients": partial(_split, split) for split in ("train", "tuning", "held_out")},
         **{what: partial(_missing, what) for what in hospitals[0]["missing"]},
         "notes refused at ingest": partial(_refused, "notes"),
         "codes refused at ingest": partial(_refused, "codes"),
@@ -73,25 +77,29 @@ def _overview_rows(hospitals: Sequence[Mapping[str, Any]]) -> list[tuple[str, li
 
 def _codes(hospital: Mapping[str, Any]) -> Table:
     """List one hospital's commonest codes."""
-    table = Table(title=f"Commonest codes of {hospital['site_id']}", title_justify="left")
+    table = _plain_table(f"Commonest codes of {hospital['site_id']}")
     table.add_column("code")
-    table.add_column("title", max_width=70)
+    table.add_column("title", max_width=60)
     table.add_column("documents", justify="right")
     for code in hospital["codes"]["top"]:
         table.add_row(code["code"], code["title"] or "(no title in the release)", _number(code["documents"]))
     return table
 
 
-def _measurements(hospitals: Sequence[Mapping[str, Any]], kind: str) -> Table:
-    """Compare how many patients have each common measurement."""
-    table = Table(title=f"Patients with {kind}", title_justify="left")
+def _measurements(hospitals: Sequence[Mapping[str, Any]], kind: str, *, top: int) -> Table:
+    """Compare how many patients have each measurement that is among the commonest anywhere."""
+    table = _plain_table(f"Patients with each of their {top} commonest {kind}")
     table.add_column("")
-    shares = [{item["name"]: item["patients"] for item in hospital[kind]["top"]} for hospital in hospitals]
     for hospital in hospitals:
-        table.add_column(hospital["site_id"], justify="right")
-    for name in dict.fromkeys(name for share in shares for name in share):
-        table.add_row(name, *(share.get(name, "") for share in shares))
+        table.add_column(hospital["site_id"], justify="right", no_wrap=True)
+    for name in dict.fromkeys(name for hospital in hospitals for name in list(hospital[kind])[:top]):
+        table.add_row(name, *(hospital[kind].get(name, "") for hospital in hospitals))
     return table
+
+
+def _plain_table(title: str) -> Table:
+    """Start a table that leaves the terminal's width to its cells."""
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _number(value: float | str) -> str:
@@ -109,31 +117,26 @@ def _missing(what: str, hospital: Mapping[str, Any]) -> str:
     return _number(hospital["missing"][what])
 
 
-def _spread(spread: Mapping[str, float] | None) -> str:
+def _spread(name: str, hospital: Mapping[str, Any]) -> str:
     """Word a distribution."""
-    return f"{spread['median']:.0f} ({spread['p5']:.0f} to {spread['p95']:.0f})" if spread else ""
+    spread = hospital[name]
+    return f"{spread['median']:.0f} ({spread['p5']:.0f}-{spread['p95']:.0f})" if spread else ""
 
 
-def _system(system: str, hospital: Mapping[str, Any]) -> str:
-    """Word the codes of one system."""
+def _system(system: str, what: str, hospital: Mapping[str, Any]) -> str:
+    """Word one count of the codes of one system."""
     counts = hospital["codes"]["systems"].get(system)
-    return (
-        f"{_number(counts['distinct'])}, {_number(counts['with_ten_documents']) or 0} in 10+ documents"
-        if counts
-        else ""
-    )
+    return _number(counts[what]) if counts else ""
 
 
 def _span(hospital: Mapping[str, Any]) -> str:
     """Word the time span, or that times are assumed."""
-    if hospital["ingest"] and hospital["ingest"]["times"].startswith("assumed"):
-        return "no times (assumed)"
-    return " to ".join(hospital["time_span"] or ())
+    return "(assumed)" if hospital["times_assumed"] else "\n".join(hospital["time_span"] or ())
 
 
-def _splits(splits: Mapping[str, Any] | None) -> str:
-    """Word the sizes of the splits."""
-    return " / ".join(_number(size) or "0" for size in splits.values()) if splits else "none yet"
+def _split(name: str, hospital: Mapping[str, Any]) -> str:
+    """Word the size of one split."""
+    return _number(hospital["splits"][name]) if hospital["splits"] else "not split"
 
 
 def _refused(role: str, hospital: Mapping[str, Any]) -> str:

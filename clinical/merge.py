@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from meds import schema as meds
 
-from clinical.events import HospitalWriter, read_splits, scan_events, write_splits
+from clinical.events import HospitalWriter, read_manifest, read_splits, scan_events, write_splits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from clinical.events import Manifest
 
-__all__ = ["Site", "code_titles", "merge_hospitals", "renumber_sites"]
+__all__ = ["Site", "code_titles", "describe_sources", "merge_hospitals", "renumber_sites"]
 
 _NUMBERS: Final = ("subject_id", "hadm_id", "stay_id")
 
@@ -95,13 +95,18 @@ def merge_hospitals(paths: Sequence[Path], out: Path) -> Manifest:
         splits.update({patient + moved: split for patient, split in read_splits(site.path).items()})
     out = Path(out).absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
-    source = f"merge of {len(sites)} hospitals"
+    source = f"merge of {describe_sources(sites)}"
     with HospitalWriter(out, site_id=out.name, source=source, code_titles=code_titles(paths)) as writer:
         for site in sites:
             for events in site.scan():
                 writer.append(events)
     write_splits(out, splits)
     return writer.manifest
+
+
+def describe_sources(sites: Sequence[Site]) -> str:
+    """Say in words where the events of several hospitals come from, each origin once."""
+    return ", ".join(dict.fromkeys(read_manifest(site.path).source for site in sites))
 
 
 def code_titles(hospitals: Sequence[Path]) -> dict[str, str]:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clinical.events import HospitalWriter, list_hospitals, scan_events, write_splits
-from clinical.merge import code_titles, merge_hospitals, renumber_sites
+from clinical.merge import code_titles, describe_sources, merge_hospitals, renumber_sites
 from clinical.profile import EVENT_SCHEMA, PREFIX_OF_SYSTEM
 
 if TYPE_CHECKING:
@@ -75,6 +75,23 @@ class Division:
             raise PartitionError(f"column={self.column!r} only goes with method column, not {self.method}")
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which hospital each patient goes to.
+
+    Attributes:
+        patients: int64 [N], ascending.
+        hospital: int64 [N], from 0.
+    """
+
+    patients: NDArray[np.int64]
+    hospital: NDArray[np.int64]
+
+    def of(self, subject_id: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give the hospital of each event's patient: int64 [events]."""
+        return self.hospital[np.searchsorted(self.patients, subject_id)]
+
+
 def partition_hospital(
     src: Path,
     out: Path,
@@ -119,7 +136,8 @@ def partition_hospital(
     patients = _patients(sites)
     values = _values(sites, patients, division)
     place = _place(values, division, np.random.default_rng(seed))
-    manifests = _write_network(sites, out, patients, place, seed=seed)
+    source = f"{method} partition of {describe_sources(sites)}"
+    manifests = _write_network(sites, out, Placement(patients, place), source=source, seed=seed)
     record = asdict(division) | {
         "hospitals": len(manifests),
         "seed": seed,
@@ -280,19 +298,16 @@ def _checked_sizes(place: NDArray[np.int64], division: Division) -> NDArray[np.i
     return place
 
 
-def _write_network(
-    sites: Sequence[Site], out: Path, patients: NDArray[np.int64], place: NDArray[np.int64], *, seed: int
-) -> list[Manifest]:
+def _write_network(sites: Sequence[Site], out: Path, placement: Placement, *, source: str, seed: int) -> list[Manifest]:
     """Write all hospitals in one pass over the sources, then their splits."""
-    hospitals = int(place.max()) + 1
+    hospitals = int(placement.hospital.max()) + 1
     titles = code_titles([site.path for site in sites])
     out.mkdir(parents=True, exist_ok=True)
     site_column = EVENT_SCHEMA.get_field_index("site_id")
     limit = max(_HELD_BYTES // hospitals, 1 << 20)
     names = [f"hospital-{number}" for number in range(1, hospitals + 1)]
     writers = [
-        HospitalWriter(out / name, site_id=name, source="partition", code_titles=titles, limit_bytes=limit)
-        for name in names
+        HospitalWriter(out / name, site_id=name, source=source, code_titles=titles, limit_bytes=limit) for name in names
     ]
     with ExitStack() as stack:
         for writer in writers:
@@ -301,7 +316,7 @@ def _write_network(
             for shard in site.scan():
                 nobody = pa.nulls(len(shard), pa.string())  # the writer fills in the new hospital's name
                 events = shard.set_column(site_column, EVENT_SCHEMA.field(site_column), nobody)
-                goes_to = place[np.searchsorted(patients, events["subject_id"].to_numpy())]
+                goes_to = placement.of(events["subject_id"].to_numpy())
                 for hospital in np.unique(goes_to):
                     writers[hospital].append(events.filter(pa.array(goes_to == hospital)))
     for name in names:

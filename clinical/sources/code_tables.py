@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from clinical.sources.corpus import DOCUMENT_COLUMNS, NoteOptions
-from clinical.sources.tables import Table, is_decoded, open_table
+from clinical.sources.tables import Table, is_decoded, open_table, spoken_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,7 @@ def read_codes(path: Path, options: NoteOptions, *, encoding: str) -> Iterator[C
         elif not row[document].strip():
             yield CodeEntry(f"{path.name} row {number}", "", refusal="no document id")
         elif not is_decoded(row[document] + row[code]):
-            yield CodeEntry(f"{path.name} row {number}", "", refusal=f"not {encoding.removesuffix('-sig')} text")
+            yield CodeEntry(f"{path.name} row {number}", "", refusal=f"not {spoken_encoding(encoding)} text")
         else:
             stated = row[version].strip() if 0 <= version < len(row) else ""
             yield from (CodeEntry(row[document].strip(), one, stated) for one in split_cell(row[code]))

@@ -12,12 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from clinical.sources.tables import Table, is_decoded, is_table, open_table
+from clinical.sources.tables import Table, is_decoded, is_table, open_table, spoken_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["DOCUMENT_COLUMNS", "Note", "NoteOptions", "find_files", "is_text", "read_notes"]
+__all__ = ["DOCUMENT_COLUMNS", "Note", "NoteOptions", "find_files", "have_times", "is_text", "read_notes"]
 
 DOCUMENT_COLUMNS: Final = (
     "document_id", "document", "doc_id", "doc", "note_id", "filename", "file", "articleid", "hadm_id", "row_id", "id",
@@ -113,6 +113,12 @@ def is_text(path: Path) -> bool:
     return path.suffix.lower() == ".txt"
 
 
+def have_times(sources: Sequence[Path], options: NoteOptions, *, encoding: str) -> bool:
+    """Say whether any source is a table with a time column; the times of the others have to be assumed."""
+    tables = [source for source in sources if source.is_file() and is_table(source) and not is_text(source)]
+    return any(_locate_columns(_open_notes(path, options, encoding=encoding), options).time >= 0 for path in tables)
+
+
 def read_notes(sources: Sequence[Path], options: NoteOptions, *, encoding: str) -> Iterator[Note]:
     """Read every document of folders, text files and note tables, one at a time.
 
@@ -145,7 +151,7 @@ def _texts_in(folder: Path) -> list[Path]:
     tables = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and is_table(entry))
     hint = "give a folder of texts or a table of notes"
     if below or tables:
-        hint = f"give one of: {', '.join(str(folder / name) for name in (below + tables)[:4])}"
+        hint = f"give one of: {', '.join(str(folder / name) for name in (below or tables)[:4])}"
     raise FileNotFoundError(f"{folder} has no .txt files; {hint}")
 
 
@@ -160,15 +166,20 @@ def _text_note(path: Path, encoding: str) -> Note:
 
 def _table_notes(path: Path, options: NoteOptions, *, encoding: str) -> Iterator[Note]:
     """Read the rows of a note table."""
-    chosen = (options.document_column, options.text_column, options.codes_column, options.diagnoses_column)
-    usual = (*DOCUMENT_COLUMNS, *_TEXT_COLUMNS)
-    table = open_table(path, encoding=encoding, known=(*usual, *(name.strip().lower() for name in chosen if name)))
+    table = _open_notes(path, options, encoding=encoding)
     columns = _locate_columns(table, options)
     for number, row in enumerate(table.rows(), start=1):
         if len(row) != table.width:
             yield Note(f"{path.name} row {number}", "", "", refusal="wrong number of cells")
         else:
             yield _row_note(row, columns, name=f"{path.name} row {number}", encoding=encoding)
+
+
+def _open_notes(path: Path, options: NoteOptions, *, encoding: str) -> Table:
+    """Open a note table; its header is known by a usual or a named column."""
+    chosen = (options.document_column, options.text_column, options.codes_column, options.diagnoses_column)
+    usual = (*DOCUMENT_COLUMNS, *_TEXT_COLUMNS)
+    return open_table(path, encoding=encoding, known=(*usual, *(name.strip().lower() for name in chosen if name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,4 +261,4 @@ def _checked(note: Note) -> Note:
 
 def _not_text(encoding: str) -> str:
     """Word the refusal of undecodable bytes."""
-    return f"not {encoding.removesuffix('-sig')} text"
+    return f"not {spoken_encoding(encoding)} text"

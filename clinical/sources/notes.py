@@ -23,10 +23,10 @@ from clinical.events import HospitalWriter
 from clinical.partition import split_hospital
 from clinical.profile import DISCHARGE_NOTE, EVENT_SCHEMA
 from clinical.sources.code_tables import CodeEntry, CodeSystems, read_codes, split_cell
-from clinical.sources.corpus import Note, NoteOptions, find_files, is_text, read_notes
-from clinical.sources.receipt import IngestReport, RowCount, Tally
+from clinical.sources.corpus import Note, NoteOptions, find_files, have_times, is_text, read_notes
+from clinical.sources.receipt import TIMES_ASSUMED, IngestReport, RowCount, Tally
 from clinical.sources.spool import Place, Spool
-from clinical.sources.tables import check_encoding
+from clinical.sources.tables import check_encoding, spoken_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -89,11 +89,12 @@ def ingest_notes(
     sources = find_files([src] if isinstance(src, str | Path) else src, role="notes")
     tables = {role: find_files(getattr(options, role), role=role) for role in _ROLES}
     _require_codes(sources, tables)
+    source = "notes" if have_times(sources, options, encoding=encoding) else f"notes ({TIMES_ASSUMED})"
     out.parent.mkdir(parents=True, exist_ok=True)
     with Spool(out.parent) as spool:
         ingest = _Ingest(spool, systems)
         with HospitalWriter(
-            out, site_id=site_id or out.name, source="notes", code_titles=ingest.titles, limit_bytes=limit_bytes
+            out, site_id=site_id or out.name, source=source, code_titles=ingest.titles, limit_bytes=limit_bytes
         ) as writer:
             for role, paths in tables.items():
                 for path in paths:
@@ -174,7 +175,7 @@ class _Ingest:
         return IngestReport(
             source="notes",
             inputs={role: tuple(map(str, paths)) for role, paths in inputs.items() if paths},
-            encoding=encoding.removesuffix("-sig"),
+            encoding=spoken_encoding(encoding),
             times=self._times(),
             patients=self._spool.patients,
             notes=self._notes.count(),
@@ -212,8 +213,8 @@ class _Ingest:
     def _take_note(self, note: Note, events: EventRows) -> None:
         """Count one note and, when it can be taken, its codes and events."""
         self._notes.read += 1
-        digest = hashlib.sha256(f"{note.patient}\0{note.time}\0{note.text}".encode()).digest()
         entries = [(role, CodeEntry(note.document, code)) for role, cell in note.codes for code in split_cell(cell)]
+        digest = b"" if note.refusal else _fingerprint(note)
         if refusal := note.refusal or self._repeats(note, digest):
             self._notes.refuse(refusal, note.document)
             self._codes.read += len(entries)
@@ -232,6 +233,11 @@ class _Ingest:
         if earlier is None:
             return ""
         return "duplicate row" if earlier == digest else "identifier of an earlier, different note"
+
+
+def _fingerprint(note: Note) -> bytes:
+    """Tell a repeated row from an identifier used twice, without remembering the text."""
+    return hashlib.sha256(f"{note.patient}\0{note.time}\0{note.text}".encode()).digest()
 
 
 @dataclass(slots=True)

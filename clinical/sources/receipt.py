@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["RECEIPT_PATH", "IngestReport", "RowCount", "Tally"]
+__all__ = ["RECEIPT_PATH", "TIMES_ASSUMED", "IngestReport", "RowCount", "Tally"]
 
 RECEIPT_PATH: Final = "metadata/ingest.json"
+TIMES_ASSUMED: Final = "times assumed"
+"""Stands in a manifest's source when event times are ours and not the hospital's; it follows the data around."""
 
 
 @dataclass(frozen=True, slots=True)

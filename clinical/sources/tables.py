@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Table", "check_encoding", "is_decoded", "is_table", "open_table"]
+__all__ = ["Table", "check_encoding", "is_decoded", "is_table", "open_table", "spoken_encoding"]
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".psv")
 _DELIMITERS = "\t,;|"
@@ -101,8 +101,8 @@ class Table:
                         yield tuple(cells)
             except (csv.Error, UnicodeError, EOFError, gzip.BadGzipFile) as error:
                 raise ValueError(
-                    f"{self.path.name} stops being a readable {self.encoding} table near line {reader.line_num + 1} "
-                    f"({type(error).__name__}); repair that line or export the table again"
+                    f"{self.path.name} stops being a readable {spoken_encoding(self.encoding)} table near line "
+                    f"{reader.line_num + 1} ({type(error).__name__}); repair that line or export the table again"
                 ) from error
 
     def _parquet_rows(self) -> Iterator[tuple[str, ...]]:
@@ -140,6 +140,11 @@ def check_encoding(encoding: str) -> str:
     except LookupError:
         raise ValueError(f"unknown encoding {encoding!r}; write for example utf-8, latin-1 or cp1252") from None
     return "utf-8-sig" if name == "utf-8" else name
+
+
+def spoken_encoding(encoding: str) -> str:
+    """Give the encoding's name as users know it."""
+    return encoding.removesuffix("-sig")
 
 
 def open_table(path: Path, *, encoding: str, known: Sequence[str], headerless_width: int = 0) -> Table:
@@ -194,7 +199,7 @@ def _sniff(path: Path, encoding: str) -> tuple[list[list[str]], str]:
             sample = stream.read(_SAMPLE_CHARACTERS)
     except (UnicodeError, EOFError, gzip.BadGzipFile) as error:
         raise ValueError(
-            f"{path.name} cannot be read as {encoding} ({type(error).__name__}); see --encoding"
+            f"{path.name} cannot be read as {spoken_encoding(encoding)} ({type(error).__name__}); see --encoding"
         ) from error
     readings = []
     for preference, delimiter in enumerate(_DELIMITERS):
