@@ -96,7 +96,7 @@ def plan(study: Study, patients: int) -> Plan:
     return Plan(patients, rate, steps, noise)
 
 
-def charge(study: Study, hospital: Hospital, planned: Plan, *, run: str) -> None:
+def charge(hospital: Hospital, planned: Plan, *, run: str) -> None:
     """Charge one round to the ledger, before its update exists.
 
     Raises:

@@ -81,7 +81,7 @@ def train(visit: Visit) -> RecordDict:
     if visit.may_send("curve"):
         tuning = scoring.tune(model, visit.cohort.tuning)
         put_tuning(content, tuning, tuning.histogram.overall().to_arrays())
-    admission.charge(visit.study, visit.hospital, planned, run=visit.run)
+    admission.charge(visit.hospital, planned, run=visit.run)
     report = training.train_round(
         visit.study,
         planned,

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from clinical.learning import Examples
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from clients.hospital import Hospital
     from clinical.notes import Embeddings
     from clinical.tasks.coding import CodingReport, Documents
@@ -61,7 +63,9 @@ def assemble(study: Study, hospital: Hospital, codes: tuple[str, ...]) -> Cohort
 def _documents(path: str, system: str, translate: bool, words: int) -> tuple[Documents, CodingReport]:  # noqa: FBT001
     from clinical.tasks.coding import read_documents
 
-    return read_documents(Path(path), system=system, translate=translate, max_words=words)
+    return read_documents(
+        Path(path), system=cast("Literal['icd9', 'icd10']", system), translate=translate, max_words=words
+    )
 
 
 @lru_cache(maxsize=2)
@@ -85,9 +89,9 @@ def _cohort(
     path: str,
     encoder: str,
     system: str,
-    translate: bool,
+    translate: bool,  # noqa: FBT001  # a cache key, given by `assemble` alone
     words: int,
-    codes: tuple[str, ...],  # noqa: FBT001
+    codes: tuple[str, ...],
 ) -> Cohort:
     from clinical.tasks.coding import build_dataset
 

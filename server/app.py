@@ -25,10 +25,10 @@ from study.protocol import parse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical.codes import System
     from flwr.app import Context
     from flwr.serverapp import Grid
 
+    from clinical.codes import System
     from server.rounds import Arrays, Progress
     from study.protocol import Study
 

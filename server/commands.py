@@ -75,5 +75,6 @@ def _answer(folder: Path) -> str:
     spent = [site["statement"]["epsilon"] for site in record["privacy"].values()]
     if None in spent or not spent:
         return f"{line}\nno differential privacy guarantee"
-    delta = record["study"]["privacy"]["delta"]
-    return f"{line}\nepsilon at most {max(spent):.3g} at delta {delta:g} for every patient, of {record['study']['privacy']['epsilon']:g} asked"
+    privacy = record["study"]["privacy"]
+    paid = f"epsilon at most {max(spent):.3g} at delta {privacy['delta']:g} for every patient"
+    return f"{line}\n{paid}, of {privacy['epsilon']:g} asked"

@@ -8,7 +8,7 @@ and one line.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from flwr.serverapp.strategy import FedAvg
 
 WEIGHT = "patients"  # hospitals count by their patients, never by their batches
+
+# Every admitted hospital is asked in every round, and the coordinator keeps the quorum itself: Flower's own minima
+# would wait for ever below them.
+EVERYBODY: dict[str, Any] = {
+    "min_train_nodes": 1,
+    "min_evaluate_nodes": 1,
+    "min_available_nodes": 1,
+    "weighted_by_key": WEIGHT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +53,28 @@ def _fedavg(_: Settings) -> FedAvg:
     """McMahan et al. 2017, arXiv 1602.05629."""
     from flwr.serverapp.strategy import FedAvg
 
-    return FedAvg(weighted_by_key=WEIGHT)
+    return FedAvg(**EVERYBODY)
 
 
 def _fedprox(settings: Settings) -> FedAvg:
     """Li et al. 2020, arXiv 1812.06127; the term itself is added at the hospital."""
     from flwr.serverapp.strategy import FedProx
 
-    return FedProx(weighted_by_key=WEIGHT, proximal_mu=settings.proximal_mu)
+    return FedProx(**EVERYBODY, proximal_mu=settings.proximal_mu)
 
 
 def _fedadam(settings: Settings) -> FedAvg:
     """Reddi et al. 2021, arXiv 2003.00295."""
     from flwr.serverapp.strategy import FedAdam
 
-    return FedAdam(weighted_by_key=WEIGHT, eta=settings.server_learning_rate)
+    return FedAdam(**EVERYBODY, eta=settings.server_learning_rate)
 
 
 def _fedyogi(settings: Settings) -> FedAvg:
     """Reddi et al. 2021, arXiv 2003.00295."""
     from flwr.serverapp.strategy import FedYogi
 
-    return FedYogi(weighted_by_key=WEIGHT, eta=settings.server_learning_rate)
+    return FedYogi(**EVERYBODY, eta=settings.server_learning_rate)
 
 
 def _fedavgm(settings: Settings) -> FedAvg:
@@ -73,7 +82,7 @@ def _fedavgm(settings: Settings) -> FedAvg:
     from flwr.serverapp.strategy import FedAvgM
 
     return FedAvgM(
-        weighted_by_key=WEIGHT,
+        **EVERYBODY,
         server_learning_rate=settings.server_learning_rate,
         server_momentum=settings.server_momentum,
     )
@@ -83,21 +92,21 @@ def _fedmedian(_: Settings) -> FedAvg:
     """Yin et al. 2018, arXiv 1803.01498."""
     from flwr.serverapp.strategy import FedMedian
 
-    return FedMedian(weighted_by_key=WEIGHT)
+    return FedMedian(**EVERYBODY)
 
 
 def _fedtrimmedavg(settings: Settings) -> FedAvg:
     """Yin et al. 2018, arXiv 1803.01498."""
     from flwr.serverapp.strategy import FedTrimmedAvg
 
-    return FedTrimmedAvg(weighted_by_key=WEIGHT, beta=settings.trimmed_fraction)
+    return FedTrimmedAvg(**EVERYBODY, beta=settings.trimmed_fraction)
 
 
 def _krum(settings: Settings) -> FedAvg:
     """Blanchard et al. 2017, arXiv 1703.02757."""
     from flwr.serverapp.strategy import Krum
 
-    return Krum(weighted_by_key=WEIGHT, num_malicious_nodes=settings.malicious)
+    return Krum(**EVERYBODY, num_malicious_nodes=settings.malicious)
 
 
 STRATEGIES: dict[str, Callable[[Settings], FedAvg]] = {

@@ -28,7 +28,9 @@ def large(features: int, codes: int, dropout: float) -> nn.Sequential:
 
 
 def _perceptron(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
-    layers: list[nn.Module] = []
+    # Embeddings have unit length, so their coordinates are tiny and a first gradient is nearly all bias. Normalising
+    # each row by itself mends that without a statistic of anybody's patients.
+    layers: list[nn.Module] = [nn.LayerNorm(widths[0], elementwise_affine=False)]
     for wide, narrow in pairwise(widths):
         layers += [nn.Linear(wide, narrow), nn.GELU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers[:-2])  # the last Linear gives logits

@@ -135,9 +135,11 @@ class DischargeWriter:
         told = []
         if self._rng.random() < 0.5:
             told.append(self._one(self._of(stay.reason).names))
-        for name in (stay.reason, *self._arisen(stay)):
-            if self._of(name).course and (name == stay.reason or self._rng.random() < _TOLD):
-                told.append(self._one(self._of(name).course))
+        told += [
+            self._one(self._of(name).course)
+            for name in (stay.reason, *self._arisen(stay))
+            if self._of(name).course and (name == stay.reason or self._rng.random() < _TOLD)
+        ]
         told += [
             self._one(self._medicine.procedures[name].says) for name in stay.procedures if self._rng.random() < _TOLD
         ]

@@ -117,7 +117,9 @@ def read_table(name: str) -> dict[str, Any]:
 
 def _conditions(table: str) -> Iterator[Condition]:
     for name, entry in read_table(table).items():
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+        }
         yield Condition(name=name, **fields)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from clinical import codes
-from clinical.events import EVENT_SCHEMA, PREFIX_OF_SYSTEM, HospitalWriter, Manifest, read_events, write_splits
+from clinical.events import EVENT_SCHEMA, PREFIX_OF_SYSTEM, HospitalWriter, Manifest
+from clinical.partition import split_hospital
 from clinical.simulation.character import HospitalCharacter, draw_character
 from clinical.simulation.medicine import Medicine, load_medicine
 from clinical.simulation.rows import PatientRows
@@ -63,7 +64,7 @@ def simulate_network(
                 done += len(block)
                 if progress:
                     progress(done, patients)
-        _split(folder, seed=seed + number)
+        split_hospital(folder, seed=seed + number)
         manifests.append(writer.manifest)
     return manifests
 
@@ -87,21 +88,6 @@ def _titles(medicine: Medicine, character: HospitalCharacter) -> Mapping[str, st
             code = entry.codes[character.coding]
             found[PREFIX_OF_SYSTEM[system] + code] = codes.title(code, system=system) or ""
     return {code: title for code, title in found.items() if title}
-
-
-def _split(folder: Path, *, seed: int) -> None:
-    """Stratify the patients by the codes they ever had."""
-    from scipy.sparse import csr_matrix
-
-    from clinical.splits import stratified_split
-
-    events = read_events(folder, prefixes=list(PREFIX_OF_SYSTEM.values()), columns=["subject_id", "code"])
-    everyone = read_events(folder, prefixes=["MEDS_BIRTH"], columns=["subject_id"]).column("subject_id").to_numpy()
-    _, column = np.unique(events.column("code").to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-    row = np.searchsorted(everyone, events.column("subject_id").to_numpy())
-    shape = (len(everyone), int(column.max(initial=-1)) + 1)
-    labels = csr_matrix((np.ones(len(row), bool), (row, column)), shape=shape)
-    write_splits(folder, stratified_split(labels, everyone, seed=seed))
 
 
 def hospital_sizes(*, hospitals: int, patients: int) -> list[int]:

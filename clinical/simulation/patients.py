@@ -1,4 +1,4 @@
-"""Who is admitted, with what, and how it ends: long-standing conditions, a reason for admission, complications, outcome."""
+"""Who is admitted, with what, and how it ends: old conditions, a reason, complications, an outcome."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,8 +55,7 @@ def draw_person(medicine: Medicine, hospital: HospitalCharacter, rng: np.random.
     """Draw age, sex and long-standing conditions, which pull each other along their links."""
     age = float(np.clip(rng.normal(hospital.mean_age, 16.0), 18.0, 97.0))
     female = bool(rng.random() < 0.5)
-    races, weights = zip(*_RACES, strict=True)
-    race = str(rng.choice(races, p=weights))
+    race = str(rng.choice([name for name, _ in _RACES], p=[share for _, share in _RACES]))
     insurance = "MEDICARE" if age >= 65 else str(rng.choice(("PRIVATE", "MEDICAID", "SELF_PAY"), p=(0.6, 0.32, 0.08)))
     chronic: list[str] = []
     for condition in medicine.conditions.values():
@@ -100,7 +99,7 @@ def _draw_stay(
     return _with_outcome(reason, conditions, long_standing, procedures, severity, rng, may_return)
 
 
-def _with_outcome(  # noqa: PLR0917 - the arguments are the fields of the stay being completed
+def _with_outcome(
     reason: str,
     conditions: tuple[str, ...],
     long_standing: frozenset[str],

@@ -72,7 +72,8 @@ def _rounds(hospital: HospitalCharacter, stay: Stay) -> "NDArray[np.float64]":
     early = np.arange(0.0, min(stay.hours, _DAILY_VITALS_AFTER_HOURS), hospital.vital_interval_hours)
     late = np.arange(_DAILY_VITALS_AFTER_HOURS, stay.hours, 12.0)
     hourly = np.arange(*stay.intensive)[:24] if stay.intensive else np.empty(0)
-    return np.unique(np.concatenate([early, late, hourly]).round(1))
+    rounds: NDArray[np.float64] = np.unique(np.concatenate([early, late, hourly]).round(1))
+    return rounds
 
 
 class _Effects:

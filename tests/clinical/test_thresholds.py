@@ -168,5 +168,5 @@ def test_choosing_refuses_what_does_not_fit():
         choose_thresholds(histogram, frequency=np.ones(3, np.int64))
     with pytest.raises(ValueError, match="bounds must ascend"):
         choose_thresholds(histogram, bounds=(100, 10))
-    with pytest.raises(ValueError, match="cannot pool thresholds|9 codes"):
+    with pytest.raises(ValueError, match=r"cannot pool thresholds|9 codes"):
         fixed_thresholds(8).stack(codes=9)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 
 import pytest
@@ -24,7 +25,7 @@ class World:
         torch.manual_seed(seed)
         widths = [int(torch.randint(1, 9, ())) for _ in range(depth + 1)]
         layers = []
-        for into, out in zip(widths, widths[1:], strict=False):
+        for into, out in itertools.pairwise(widths):
             layers += [nn.Linear(into, out, bias=bias), activation()]
         self.model = nn.Sequential(*layers[:-1])
         if frozen is not None:

@@ -1,0 +1,152 @@
+"""The page's template and the way its numbers are written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def score_text(score: Mapping[str, Any] | float | None) -> str:
+    """Write a score with three decimals, with its 95 % interval where there is one."""
+    if score is None:
+        return "–"
+    if isinstance(score, (int, float)):
+        return f"{score:.3f}"
+    value, low, high = score["value"], score["low"], score["high"]
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def epsilon_text(epsilon: float | None) -> str:
+    """Write an epsilon with three significant digits; None is no guarantee."""
+    return "no guarantee" if epsilon is None else f"{epsilon:.3g}"
+
+
+STYLE = """
+:root { --ink: #1b2a33; --soft: #5b6b75; --line: #dde3e6; --accent: #0072b2; --bad: #a3261f; }
+* { box-sizing: border-box; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; color: var(--ink);
+  background: #fff; margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; } h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; }
+p { max-width: 46rem; } .soft { color: var(--soft); } .bad { color: var(--bad); font-weight: 600; }
+.answer { border-left: 4px solid var(--accent); padding: .2rem 0 .2rem 1rem; font-size: 1.15rem; }
+.answer.bad { border-color: var(--bad); }
+.wide { overflow-x: auto; margin: .8rem 0 1.2rem; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
+th, td { text-align: right; padding: .32rem .7rem .32rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th:first-child, td:first-child, .text { text-align: left; }
+thead th { border-bottom: 2px solid var(--ink); font-weight: 600; }
+svg { width: 100%; height: auto; font-size: 12px; } svg text { fill: var(--soft); }
+code { font-size: .85em; overflow-wrap: anywhere; }
+@media print { body { font-size: 10pt; max-width: none; padding: 0; } h2 { break-after: avoid; } tr, svg { break-inside: avoid; }
+  .wide { overflow: visible; } details > * { display: block; } }
+"""
+
+TEMPLATE = (
+    """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ run.study.study.name }}: run {{ run.run }}</title><style>"""
+    + STYLE
+    + """</style></head><body>
+<header><p class="soft">Wardround run {{ run.run }}, begun {{ run.started }}</p>
+<h1>{{ run.study.study.name }}</h1></header>
+{% if run.status != 'completed' %}
+<p class="answer bad">This run is {{ run.status }}{% if run.reason %}: {{ run.reason }}{% endif %}.</p>
+{% elif final %}
+<p class="answer">The federated model reaches micro-F1 {{ final.pooled.micro_f1|score }} on held-out patients of
+{{ final.sites|length }} hospitals{% if alone %}; hospitals training alone reach {{ alone.pooled.micro_f1|score }} on the
+same patients{% endif %}.</p>
+{% endif %}
+{% if final and final.collapse %}<p class="bad">{{ final.collapse }}</p>{% endif %}
+
+<h2>Privacy</h2>
+{% if privacy %}
+{% set guaranteed = run.study.privacy.epsilon > 0 %}
+{% if guaranteed %}
+<p>The guarantee is differential privacy for each <strong>patient</strong> with all his or her documents: whoever sees
+every model this run released can hardly tell whether that patient was in the training data. How hardly is epsilon:
+smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }} at delta {{ run.study.privacy.delta }}.</p>
+{% else %}<p class="bad">This run gives no guarantee: it trained without differential privacy.</p>{% endif %}
+<div class="wide"><table><caption>What each hospital's patients paid for this run, and over all runs on its ledger</caption>
+<thead><tr><th scope="col">hospital</th><th scope="col">epsilon</th><th scope="col">delta</th><th scope="col">unit, neighbours</th>
+<th scope="col">accountant</th><th scope="col">steps</th><th scope="col">rate</th><th scope="col">noise</th>
+<th scope="col">all runs / ceiling</th><th scope="col">ledger head</th></tr></thead><tbody>
+{% for site, paid in privacy.items() %}{% set s = paid.statement %}
+<tr><th scope="row">{{ site }}</th><td>{{ s.epsilon|epsilon }}</td><td>{{ s.delta if s.delta is not none else '–' }}</td>
+<td>{{ s.unit }}, {{ s.relation }}</td><td>{{ s.accountant }}</td><td>{{ s.steps }}</td>
+<td>{{ '%.3f'|format(s.sampling_rate) if s.sampling_rate is not none else '–' }}</td>
+<td>{{ '%.3f'|format(s.noise_multiplier) if s.noise_multiplier is not none else '–' }}</td>
+{% if paid.ledger %}<td>{{ paid.ledger.epsilon_all_runs|epsilon }} / {{ paid.ledger.ceiling|epsilon }}</td>
+<td><code>{{ paid.ledger.head[:12] }}</code></td>{% else %}<td>–</td><td>–</td>{% endif %}</tr>
+{% endfor %}</tbody></table></div>
+{% for s in (privacy.values()|map(attribute='statement')|list)[:1] %}
+<p>Not covered: {{ s.not_covered|join('; ') }}.
+{% if s.reproducible_noise %}<span class="bad">The noise came from a known seed: the guarantee is void for whoever knows it.</span>{% endif %}</p>
+{% endfor %}
+{% else %}<p>No hospital has stated a cost: nothing was released.</p>{% endif %}
+
+{% if curve %}<h2>Training</h2>{{ curve|safe }}{% endif %}
+{% if final %}
+<h2>Hospitals</h2>
+<div class="wide"><table><caption>Held-out patients of each hospital, rule "{{ final.rule }}"; 95 % bootstrap intervals over patients</caption>
+<thead><tr><th scope="col">hospital</th><th scope="col">micro-F1</th>{% if alone %}<th scope="col">micro-F1, alone</th>{% endif %}
+<th scope="col">macro-F1</th><th scope="col">precision at 8</th><th scope="col">MAP</th><th scope="col">micro AUC</th></tr></thead><tbody>
+{% for site, scores in final.sites.items() %}<tr><th scope="row">{{ site }}</th><td>{{ scores.micro_f1|score }}</td>
+{% if alone %}<td>{{ alone.sites[site].micro_f1|score if site in alone.sites else '–' }}</td>{% endif %}
+<td>{{ scores.macro_f1|score }}</td><td>{{ scores.precision_at_8|score }}</td><td>{{ scores.mean_average_precision|score }}</td>
+<td>{{ scores.micro_auc|score }}</td></tr>{% endfor %}
+<tr><th scope="row">all, pooled</th><td>{{ final.pooled.micro_f1|score }}</td>{% if alone %}<td>{{ alone.pooled.micro_f1|score }}</td>{% endif %}
+<td>{{ final.pooled.macro_f1|score }}</td><td>{{ final.pooled.precision_at_8|score }}</td>
+<td>{{ final.pooled.mean_average_precision|score }}</td><td>{{ final.pooled.micro_auc|score }}</td></tr></tbody></table></div>
+<h2>All metrics</h2>
+<div class="wide"><table><caption>Pooled from counts over all hospitals, never averaged over sites. Macro metrics are over codes with a positive:
+{{ final.pooled.macro_f1.codes }} of {{ run.vocabulary.codes|length }}; {{ final.withheld.fully }} codes were withheld everywhere and
+{{ final.withheld.partly }} somewhere because too few patients have them.</caption>
+<thead><tr><th scope="col">metric</th><th scope="col">rule "{{ final.rule }}"</th>{% for rule in final.rules %}<th scope="col">{{ rule }}</th>{% endfor %}</tr></thead><tbody>
+{% for key, name in metrics.items() %}{% if key in final.pooled %}<tr><th scope="row">{{ name }}</th><td>{{ final.pooled[key]|score }}</td>
+{% for rule, scores in final.rules.items() %}<td>{{ scores[key].value|score if key in scores else '–' }}</td>{% endfor %}</tr>{% endif %}{% endfor %}
+</tbody></table></div>
+<h2>Thresholds</h2>
+<div class="wide"><table><caption>Chosen once on the pooled tuning split</caption><thead><tr><th scope="col">rule</th><th scope="col">codes</th>
+<th scope="col">probability</th></tr></thead><tbody>
+{% for rule, points in run.thresholds.items() %}{% for point in points %}<tr><th scope="row">{{ rule }}</th><td>{{ point.codes }}</td>
+<td>{{ point.probability|score }}</td></tr>{% endfor %}{% endfor %}</tbody></table></div>
+<h2>Codes</h2>
+<div class="wide"><table><caption>Each code of the vocabulary on held-out patients; – is withheld or undefined</caption>
+<thead><tr><th scope="col">code</th><th scope="col" class="text">title</th><th scope="col">positives</th><th scope="col">predicted</th>
+<th scope="col">precision</th><th scope="col">recall</th><th scope="col">F1</th><th scope="col">AUC</th></tr></thead><tbody>
+{% for row in final.codes %}<tr><th scope="row">{{ row.code }}</th><td class="text">{{ run.vocabulary.codes[loop.index0].title or '' }}</td>
+<td>{{ row.positives if row.positives is not none else '–' }}</td><td>{{ row.predicted if row.predicted is not none else '–' }}</td>
+<td>{{ row.precision|score }}</td><td>{{ row.recall|score }}</td><td>{{ row.f1|score }}</td><td>{{ row.auc|score }}</td></tr>
+{% endfor %}</tbody></table></div>
+{% endif %}
+
+{% if run.sites is defined %}<h2>Who took part</h2>
+<div class="wide"><table><caption>Admitted hospitals</caption><thead><tr><th scope="col">hospital</th><th scope="col">training patients</th>
+<th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th></tr></thead><tbody>
+{% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td><td>{{ site.documents }}</td>
+<td>{{ site.coding.translated }}</td><td>{{ site.coding.lost }}</td><td>{{ site.coding.unknown_codes }}</td><td>{{ site.coding.notes_without_codes }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}
+{% if run.absences %}<div class="wide"><table><caption>Hospitals that did not take part</caption><thead><tr><th scope="col">hospital</th>
+<th scope="col" class="text">how</th><th scope="col" class="text">why</th></tr></thead><tbody>
+{% for gone in run.absences %}<tr><th scope="row">{{ gone.site }}</th><td class="text">{{ gone.kind }}</td><td class="text">{{ gone.reason }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}
+{% if run.rounds is defined %}{% set troubled = run.rounds|selectattr('absences')|list %}
+{% if troubled %}<div class="wide"><table><caption>Replies that were missing or rejected</caption><thead><tr><th scope="col">round</th><th scope="col" class="text">hospital</th>
+<th scope="col" class="text">how</th><th scope="col" class="text">why</th></tr></thead><tbody>
+{% for entry in troubled %}{% for gone in entry.absences %}<tr><th scope="row">{{ entry.round }}</th><td class="text">{{ gone.site }}</td><td class="text">{{ gone.kind }}</td><td class="text">{{ gone.reason }}</td></tr>{% endfor %}{% endfor %}</tbody></table></div>
+{% elif run.rounds %}<p>Every hospital delivered a sound update in each of the {{ run.rounds|length }} rounds.</p>{% endif %}{% endif %}
+
+<h2>Settings and versions</h2>
+<p>Agreed study <code>{{ run.digest }}</code></p>
+<div class="wide"><table><caption>The study as parsed</caption><tbody>
+{% for key, value in settings %}<tr><th scope="row"><code>{{ key }}</code></th><td>{{ value }}</td></tr>{% endfor %}</tbody></table></div>
+<div class="wide"><table><caption>Software, and where the seconds went</caption><tbody>
+{% for name, version in run.software.items() %}<tr><th scope="row">{{ name }}</th><td>{{ version }}</td></tr>{% endfor %}
+{% for phase, seconds in run.seconds.items() %}<tr><th scope="row">seconds, {{ phase }}</th><td>{{ '%.1f'|format(seconds) }}</td></tr>{% endfor %}
+</tbody></table></div>
+</body></html>
+"""
+)
