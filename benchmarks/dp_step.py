@@ -51,9 +51,11 @@ class Batch:
 
     @property
     def patients(self) -> int:
+        """How many patients own the notes."""
         return int(self.patient.max()) + 1
 
     def ordered(self) -> Batch:
+        """The same notes in the order that clipping copies nothing."""
         order = batch_order(self.patient)
         return Batch(self.inputs[order], self.labels[order], self.patient[order])
 
@@ -195,17 +197,33 @@ def cannot_run(name: str, *, notes: int, codes: int, limit: float) -> str:
     return ""
 
 
-def measure(steps: dict[str, Step], repetitions: int) -> dict[str, list[float]]:
-    """Milliseconds of every repetition, variants interleaved; the first two repetitions only warm up."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for repetition in range(repetitions + 2):
-        for name, step in steps.items():
-            gc.collect()
-            start = time.perf_counter()
-            step()
-            if repetition >= 2:
-                times[name].append(1000 * (time.perf_counter() - start))
-    return times
+def measure(steps: dict[str, Step], repetitions: int) -> dict[str, list[tuple[float, float]]]:
+    """Pairs (own, plain) in milliseconds, each pair from one repetition.
+
+    Steps many times slower than plain run in a loop of their own, since gigabytes of their garbage slow what comes next.
+    """
+    warm = {name: milliseconds(step) for name, step in steps.items()}
+    warm = {name: milliseconds(step) for name, step in steps.items()}
+    fast = {name: step for name, step in steps.items() if warm[name] < 4 * warm["plain"]}
+    slow = {name: step for name, step in steps.items() if name not in fast}
+    pairs = interleave(fast, repetitions)
+    return pairs | (interleave({"plain": steps["plain"]} | slow, 3) | {"plain": pairs["plain"]} if slow else {})
+
+
+def interleave(steps: dict[str, Step], repetitions: int) -> dict[str, list[tuple[float, float]]]:
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    for _ in range(repetitions):
+        times = {name: milliseconds(step) for name, step in steps.items()}
+        for name, own in times.items():
+            pairs[name].append((own, times["plain"]))
+    return pairs
+
+
+def milliseconds(step: Step) -> float:
+    gc.collect()
+    start = time.perf_counter()
+    step()
+    return 1000 * (time.perf_counter() - start)
 
 
 def peak_memory(name: str, *, notes: int, codes: int, threads: int) -> float:
@@ -255,10 +273,10 @@ def compare(codes: int, options: argparse.Namespace) -> Table:
     return table
 
 
-def row(name: str, times: dict[str, list[float]], memory: dict[str, float]) -> list[str]:
-    ratios = [mine / base for mine, base in zip(times[name], times["plain"], strict=True)]
+def row(name: str, times: dict[str, list[tuple[float, float]]], memory: dict[str, float]) -> list[str]:
+    ratios = [own / base for own, base in times[name]]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    cells = [f"{statistics.median(times[name]):.1f}", f"{middle:.2f}", f"{low:.2f}-{high:.2f}"]
+    cells = [f"{statistics.median(own for own, _ in times[name]):.1f}", f"{middle:.2f}", f"{low:.2f}-{high:.2f}"]
     return [*cells, f"{memory[name]:.0f}", f"{memory[name] / memory['plain']:.2f}"] if memory else cells
 
 

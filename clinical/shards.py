@@ -3,7 +3,8 @@
 MEDS asks that a patient lies in one shard only, contiguous and in time order, whereas exports arrive in any order and
 any size. Rows are therefore held until a byte limit, then dealt into sixteen spill files by four bits of the patient's
 hash; a spill file that is still too large is dealt again by the next four bits. Memory follows the limit and the
-largest single patient, never the hospital.
+largest single patient, never the hospital: spill files are Arrow streams, because an open parquet file remembers
+every row group it ever wrote.
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.ipc
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ _BITS = 4
 _FANOUT = 1 << _BITS
 _DEEPEST = 64 // _BITS - 1  # every bit of the hash is used: what is left is one patient
 _ROW_GROUP = 65_536
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 _SORT_KEYS = [("subject_id", "ascending"), ("time", "ascending")]
 
 
@@ -48,7 +51,8 @@ class ShardSorter:
         self._level = level
         self._held: list[pa.Table] = []
         self._held_bytes = 0
-        self._writers: dict[int, pq.ParquetWriter] = {}
+        self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+        self._files: list[pa.OSFile] = []
         self._spilled_bytes = [0] * _FANOUT
 
     def add(self, events: pa.Table) -> None:
@@ -72,11 +76,11 @@ class ShardSorter:
 
     def close(self) -> None:
         """Close the spill files; safe to call twice."""
-        for writer in self._writers.values():
-            writer.close()
+        for opened in (*self._writers.values(), *self._files):
+            opened.close()
 
     def _path(self, bucket: int) -> "Path":
-        return self._scratch / f"{self._level:02d}-{bucket:02d}.parquet"
+        return self._scratch / f"{self._level:02d}-{bucket:02d}.arrow"
 
     def _spill(self) -> None:
         if not self._held:
@@ -91,24 +95,25 @@ class ShardSorter:
             self._writer(int(bucket), part.schema).write_table(part)
             self._spilled_bytes[bucket] += part.nbytes
 
-    def _writer(self, bucket: int, schema: pa.Schema) -> pq.ParquetWriter:
+    def _writer(self, bucket: int, schema: pa.Schema) -> pa.ipc.RecordBatchStreamWriter:
         if bucket not in self._writers:
-            self._writers[bucket] = pq.ParquetWriter(self._path(bucket), schema, compression="lz4")
+            file = pa.OSFile(str(self._path(bucket)), "wb")
+            self._files.append(file)
+            self._writers[bucket] = pa.ipc.new_stream(file, schema, options=_COMPRESSED)
         return self._writers[bucket]
 
     def _shards_of(self, bucket: int) -> "Iterator[pa.Table]":
         path = self._path(bucket)
-        if self._spilled_bytes[bucket] <= self._limit or self._level == _DEEPEST:
-            rows = pq.read_table(path)
-            path.unlink()
-            yield sort_events(rows)
-            return
-        deeper = ShardSorter(self._scratch, limit_bytes=self._limit, level=self._level + 1)
-        with pq.ParquetFile(path) as spilled:
-            for batch in spilled.iter_batches(_ROW_GROUP):
-                deeper.add(pa.Table.from_batches([batch]))
+        with pa.OSFile(str(path), "rb") as file, pa.ipc.open_stream(file) as spilled:
+            if self._spilled_bytes[bucket] <= self._limit or self._level == _DEEPEST:
+                shards = iter([sort_events(spilled.read_all())])
+            else:
+                deeper = ShardSorter(self._scratch, limit_bytes=self._limit, level=self._level + 1)
+                for batch in spilled:
+                    deeper.add(pa.Table.from_batches([batch]))
+                shards = deeper.shards()
         path.unlink()
-        yield from deeper.shards()
+        yield from shards
 
 
 def write_shard(events: pa.Table, path: "Path") -> None:

@@ -258,7 +258,7 @@ def peak_of_writing(folder, monkeypatch, *, blocks):
             samples.append(pa.total_allocated_bytes() - at_rest)
     traced = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return max(samples) + traced
+    print(max(samples),traced); return max(samples) + traced
 
 
 def test_memory_follows_the_limit_and_not_the_number_of_rows(tmp_path, monkeypatch):
