@@ -70,14 +70,16 @@ class ShardSorter:
             self._held = []
             return
         self._spill()
+        buckets = sorted(self._writers)
         self.close()
-        for bucket in sorted(self._writers):
+        for bucket in buckets:
             yield from self._shards_of(bucket)
 
     def close(self) -> None:
         """Close the spill files; safe to call twice."""
         for opened in (*self._writers.values(), *self._files):
             opened.close()
+        self._writers, self._files = {}, []
 
     def _path(self, bucket: int) -> "Path":
         return self._scratch / f"{self._level:02d}-{bucket:02d}.arrow"
