@@ -130,7 +130,7 @@ smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }}
 <th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th></tr></thead><tbody>
 {% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td><td>{{ site.documents }}</td>
 <td>{{ site.coding.translated }}</td><td>{{ site.coding.lost }}</td><td>{{ site.coding.unknown_codes }}</td><td>{{ site.coding.notes_without_codes }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}
-{% if run.absences %}<div class="wide"><table><caption>Hospitals that did not take part</caption><thead><tr><th scope="col">hospital</th>
+{% if run.absences is defined and run.absences %}<div class="wide"><table><caption>Hospitals that did not take part</caption><thead><tr><th scope="col">hospital</th>
 <th scope="col" class="text">how</th><th scope="col" class="text">why</th></tr></thead><tbody>
 {% for gone in run.absences %}<tr><th scope="row">{{ gone.site }}</th><td class="text">{{ gone.kind }}</td><td class="text">{{ gone.reason }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}
 {% if run.rounds is defined %}{% set troubled = run.rounds|selectattr('absences')|list %}

@@ -65,6 +65,7 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
         with _timed(archive, "admission"):
             roster = gather(grid, study)
             archive.note(sites=_sites(roster), absences=_absences(roster))
+            roster.require(study.federation.quorum)
             codes = vocabulary(roster, study)
             archive.note(vocabulary=_vocabulary(roster, codes, study))
         initial = _initial_model(study, roster, codes)

@@ -6,6 +6,7 @@ test, need neither. Nothing else differs: the ServerApp and the ClientApp that r
 
 from __future__ import annotations
 
+import copy
 import logging
 import secrets
 from contextlib import contextmanager
@@ -82,8 +83,10 @@ class InProcessGrid(Grid):
         return [self._answer(message) for message in messages]
 
     def _answer(self, message: Message) -> Message:
+        own = copy.copy(message)
+        own.content = RecordDict(dict(message.content))  # what one node changes, the next must not see
         try:
-            return self._client_app(message, self._contexts[message.metadata.dst_node_id])
+            return self._client_app(own, self._contexts[message.metadata.dst_node_id])
         except Exception:  # as Flower's own backends do: a failing client is a reply, not the end of the server
             log.exception("node %d failed", message.metadata.dst_node_id)
             return Message(Error(CLIENT_FAILED, "the ClientApp raised"), reply_to=message)

@@ -54,6 +54,19 @@ class Roster:
         """Return the hospital's name, or the node's number where it was never told."""
         return next((site.name for site in self.sites if site.node == node), f"node {node}")
 
+    def require(self, quorum: int) -> None:
+        """Insist on a quorum of admitted hospitals.
+
+        Raises:
+            StudyFailed: there are fewer; the message says why the others are missing.
+        """
+        if len(self.sites) < quorum:
+            asked = len(self.sites) + len(self.absences)
+            reasons = "; ".join(sorted({absence.reason for absence in self.absences}))
+            raise StudyFailed(
+                f"{len(self.sites)} of {asked} hospitals were admitted and the quorum is {quorum}: {reasons}"
+            )
+
     def without(self, absences: tuple[Absence, ...]) -> Roster:
         """Return the roster less the sites that refused to go on; faults and time-outs may recover."""
         gone = {absence.node for absence in absences if absence.kind == "refused"}
@@ -64,7 +77,7 @@ def gather(grid: Grid, study: Study) -> Roster:
     """Wait for hospitals to connect and ask each whether it takes part.
 
     Raises:
-        StudyFailed: fewer hospitals than the study's quorum connected or were admitted.
+        StudyFailed: fewer hospitals than the study's quorum connected.
     """
     nodes = _connected(grid, study)
     outcome = ask(
@@ -79,12 +92,6 @@ def gather(grid: Grid, study: Study) -> Roster:
     roster = Roster(tuple(sites), outcome.absences + tuple(mismatched))
     for absence in roster.absences:
         log.warning("%s does not take part (%s): %s", roster.name(absence.node), absence.kind, absence.reason)
-    if len(roster.sites) < study.federation.quorum:
-        reasons = "; ".join(sorted({absence.reason for absence in roster.absences}))
-        raise StudyFailed(
-            f"{len(roster.sites)} of {len(nodes)} hospitals were admitted and the quorum is {study.federation.quorum}"
-            + (f": {reasons}" if reasons else "")
-        )
     return roster
 
 

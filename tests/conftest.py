@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,8 @@ class Consortium:
 
         nodes = [{"data": str(hospital)} for hospital in self.hospitals]
         before = set(self.runs.iterdir()) if self.runs.is_dir() else set()
-        try:
+        with suppress(StudyFailed):
             conduct(self.study(**changes), app, client_app or client_application(), nodes)
-        except StudyFailed:
-            pass
         (folder,) = set(self.runs.iterdir()) - before
         return json.loads((folder / "run.json").read_text(encoding="utf-8")) | {"folder": str(folder)}
 

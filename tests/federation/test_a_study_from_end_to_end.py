@@ -145,12 +145,12 @@ def test_an_internal_error_leaves_the_hospital_only_as_a_number(consortium, monk
     from clients import scoring
 
     def leak(*_):
-        raise RuntimeError("patient 4711 has syphilis")
+        raise RuntimeError("the patient has syphilis")
 
     monkeypatch.setattr(scoring, "tune", leak)
     record = consortium.conduct()
     assert record["status"] == "failed"
-    assert "4711" not in str(record)
+    assert "syphilis" not in str(record)
     assert "internal error, local log id" in str(record["rounds"])
 
 

@@ -48,7 +48,10 @@ def test_the_digest_tells_studies_apart_and_ignores_where_files_lie():
 
 
 def test_changes_are_read_as_toml_and_bare_words():
-    assert read_changes(None, ["privacy.epsilon=3", "study.name=trial"]) == {"privacy.epsilon": 3, "study.name": "trial"}
+    assert read_changes(None, ["privacy.epsilon=3", "study.name=trial"]) == {
+        "privacy.epsilon": 3,
+        "study.name": "trial",
+    }
     with pytest.raises(ProtocolError, match="key=value"):
         read_changes(None, ["privacy.epsilon"])
 
