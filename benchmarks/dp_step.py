@@ -200,7 +200,7 @@ def cannot_run(name: str, *, notes: int, codes: int, limit: float) -> str:
 def measure(steps: dict[str, Step], repetitions: int) -> dict[str, list[tuple[float, float]]]:
     """Pairs (own, plain) in milliseconds, each pair from one repetition.
 
-    Steps many times slower than plain run in a loop of their own, since gigabytes of their garbage slow what comes next.
+    Steps many times slower than plain run in a loop of their own: gigabytes of their garbage slow what comes next.
     """
     warm = {name: milliseconds(step) for name, step in steps.items()}
     warm = {name: milliseconds(step) for name, step in steps.items()}
@@ -265,11 +265,13 @@ def compare(codes: int, options: argparse.Namespace) -> Table:
         name: peak_memory(name, notes=options.notes, codes=codes, threads=options.threads)
         for name in ([] if options.quick else steps)
     }
-    table = Table(title=f"{FEATURES}-{HIDDEN}-{codes} head, {options.notes} notes of {batch.patients} patients")
+    left_out = "\n".join(f"{name}: {reason}" for name, reason in limits.items() if reason)
+    title = f"{FEATURES}-{HIDDEN}-{codes} head, {options.notes} notes of {batch.patients} patients"
+    table = Table(title=title, caption=left_out or None)
     for column in ("step", "ms", "x plain", "quartiles", "MiB", "x plain"):
         table.add_column(column, justify="left" if column == "step" else "right")
-    for name in VARIANTS:
-        table.add_row(name, *([limits[name]] if limits[name] else row(name, times, memory)))
+    for name in steps:
+        table.add_row(name, *row(name, times, memory))
     return table
 
 
