@@ -2,7 +2,7 @@
 
 A coder's work should be possible and not trivial, as in life: no ICD title is quoted; a condition is named in one of
 several wordings, or only its findings, values or drugs are told; absent conditions appear denied, ruled out or copied
-forward; and every number is a value that was measured.
+forward; and every laboratory value is one that was measured.
 """
 
 import re

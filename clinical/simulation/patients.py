@@ -95,19 +95,30 @@ def _draw_stay(
     procedures = tuple(name for name in medicine.procedures if rng.random() < _need(medicine, name, conditions))
     severity = sum(medicine.conditions[name].severity for name in conditions)
     severity += 0.02 * (person.age - 65) + float(rng.normal(0, 0.6))
-    long_standing = frozenset(person.chronic) - {reason}
-    return _with_outcome(reason, conditions, long_standing, procedures, severity, rng, may_return)
+    outcome = _draw_outcome(severity, rng, may_return=may_return)
+    return Stay(
+        reason=reason,
+        conditions=conditions,
+        long_standing=frozenset(person.chronic) - {reason},
+        procedures=procedures,
+        severity=severity,
+        hours=outcome.hours,
+        died=outcome.died,
+        intensive=outcome.intensive,
+        readmitted_after_days=outcome.readmitted_after_days,
+    )
 
 
-def _with_outcome(
-    reason: str,
-    conditions: tuple[str, ...],
-    long_standing: frozenset[str],
-    procedures: tuple[str, ...],
-    severity: float,
-    rng: np.random.Generator,
-    may_return: bool,  # noqa: FBT001
-) -> Stay:
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    hours: float
+    died: bool
+    intensive: tuple[float, float] | None
+    readmitted_after_days: float | None
+
+
+def _draw_outcome(severity: float, rng: np.random.Generator, *, may_return: bool) -> _Outcome:
+    """Severity lengthens the stay, leads to intensive care and death, and brings survivors back sooner."""
     died = bool(rng.random() < _sigmoid(-4.9 + 0.95 * severity))
     hours = float(np.clip(rng.lognormal(1.05 + 0.16 * severity, 0.5), 0.6, 45.0)) * _HOURS
     intensive = None
@@ -116,7 +127,7 @@ def _with_outcome(
         intensive = (start, start + float(rng.uniform(0.3, 0.9)) * (hours - start))
     returns = may_return and not died and rng.random() < _sigmoid(-1.75 + 0.25 * severity)
     after = float(rng.gamma(2.0, 40.0 / (1.0 + max(severity, 0.0)))) + 1.0 if returns else None
-    return Stay(reason, conditions, long_standing, procedures, severity, hours, died, intensive, after)
+    return _Outcome(hours, died, intensive, after)
 
 
 def _draw_reason(medicine: Medicine, hospital: HospitalCharacter, person: Person, rng: np.random.Generator) -> str:
