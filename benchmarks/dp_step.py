@@ -4,7 +4,8 @@
 
 Every step includes its optimizer (Adam) and, where private, its noise; notes belong to patients with 2.3 notes each on
 average. Rows differ in what they protect: `plain` nothing, `per note` one note, `per patient` all notes of a patient.
-Ratios are medians over repetitions of the step's time over the plain step of the *same* repetition, with quartiles.
+Ratios are medians over repetitions of the step's time over the plain step of the *same* repetition: by the clock with
+quartiles, and by processor time, which other programs on the machine disturb less.
 Memory is the peak resident set of a fresh process above its size before the first step.
 
 Opacus clips per example. To clip per patient it is given padded patients: [patients, most notes, features] with a mask
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Step = Callable[[], object]
+    Timing = tuple[float, float]  # milliseconds by the clock and of processor time
 
 FEATURES, HIDDEN, CLIP_NORM, NOISE = 384, 512, 1.0, 1.0
 
@@ -197,33 +199,32 @@ def cannot_run(name: str, *, notes: int, codes: int, limit: float) -> str:
     return ""
 
 
-def measure(steps: dict[str, Step], repetitions: int) -> dict[str, list[tuple[float, float]]]:
-    """Pairs (own, plain) in milliseconds, each pair from one repetition.
+def measure(steps: dict[str, Step], repetitions: int) -> dict[str, list[tuple[Timing, Timing]]]:
+    """Pairs (own, plain), each pair from one repetition.
 
     Steps many times slower than plain run in a loop of their own: gigabytes of their garbage slow what comes next.
     """
-    warm = {name: milliseconds(step) for name, step in steps.items()}
-    warm = {name: milliseconds(step) for name, step in steps.items()}
+    warm = {name: time_of(step)[0] for name, step in [*steps.items(), *steps.items()]}
     fast = {name: step for name, step in steps.items() if warm[name] < 4 * warm["plain"]}
     slow = {name: step for name, step in steps.items() if name not in fast}
     pairs = interleave(fast, repetitions)
-    return pairs | (interleave({"plain": steps["plain"]} | slow, 3) | {"plain": pairs["plain"]} if slow else {})
+    return (interleave({"plain": steps["plain"]} | slow, 3) if slow else {}) | pairs
 
 
-def interleave(steps: dict[str, Step], repetitions: int) -> dict[str, list[tuple[float, float]]]:
-    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+def interleave(steps: dict[str, Step], repetitions: int) -> dict[str, list[tuple[Timing, Timing]]]:
+    pairs: dict[str, list[tuple[Timing, Timing]]] = {name: [] for name in steps}
     for _ in range(repetitions):
-        times = {name: milliseconds(step) for name, step in steps.items()}
+        times = {name: time_of(step) for name, step in steps.items()}
         for name, own in times.items():
             pairs[name].append((own, times["plain"]))
     return pairs
 
 
-def milliseconds(step: Step) -> float:
+def time_of(step: Step) -> Timing:
     gc.collect()
-    start = time.perf_counter()
+    wall, processor = time.perf_counter(), time.process_time()
     step()
-    return 1000 * (time.perf_counter() - start)
+    return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - processor)
 
 
 def peak_memory(name: str, *, notes: int, codes: int, threads: int) -> float:
@@ -268,17 +269,18 @@ def compare(codes: int, options: argparse.Namespace) -> Table:
     left_out = "\n".join(f"{name}: {reason}" for name, reason in limits.items() if reason)
     title = f"{FEATURES}-{HIDDEN}-{codes} head, {options.notes} notes of {batch.patients} patients"
     table = Table(title=title, caption=left_out or None)
-    for column in ("step", "ms", "x plain", "quartiles", "MiB", "x plain"):
+    for column in ("step", "ms", "x plain", "quartiles", "processor", "MiB", "x plain"):
         table.add_column(column, justify="left" if column == "step" else "right")
     for name in steps:
         table.add_row(name, *row(name, times, memory))
     return table
 
 
-def row(name: str, times: dict[str, list[tuple[float, float]]], memory: dict[str, float]) -> list[str]:
-    ratios = [own / base for own, base in times[name]]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    cells = [f"{statistics.median(own for own, _ in times[name]):.1f}", f"{middle:.2f}", f"{low:.2f}-{high:.2f}"]
+def row(name: str, times: dict[str, list[tuple[Timing, Timing]]], memory: dict[str, float]) -> list[str]:
+    low, middle, high = statistics.quantiles([own[0] / plain[0] for own, plain in times[name]], n=4)
+    processor = statistics.median(own[1] / plain[1] for own, plain in times[name])
+    cells = [f"{statistics.median(own[0] for own, _ in times[name]):.1f}", f"{middle:.2f}", f"{low:.2f}-{high:.2f}"]
+    cells.append(f"{processor:.2f}")
     return [*cells, f"{memory[name]:.0f}", f"{memory[name] / memory['plain']:.2f}"] if memory else cells
 
 

@@ -67,6 +67,8 @@ class _Call:
     inputs: Tensor
     version: int
     output: GradientEdge
+    result: Tensor
+    result_version: int
 
 
 def check_model(model: nn.Module) -> None:
@@ -237,6 +239,10 @@ def _backward(
             )
         if gradient is not None:
             uses[call.layer].append(Use(call.inputs, gradient))
+        elif call.result._version != call.result_version:  # noqa: SLF001 - a view's history was moved away from its edge
+            raise UnsupportedLayer(
+                f"the output of a {type(call.layer).__name__} was overwritten: avoid inplace layers here"
+            )
     return losses.detach(), dict(uses)
 
 
@@ -252,7 +258,9 @@ def _recorded(model: nn.Module, examples: int) -> Iterator[list[_Call]]:
                 f"a {type(layer).__name__} was called on {list(a.shape)} in a batch of {examples} examples: "
                 "keep the examples in the first dimension"
             )
-        calls.append(_Call(layer, a, a._version, get_gradient_edge(output)))  # noqa: SLF001 - see _backward
+        result = output.detach()
+        edge = get_gradient_edge(output)
+        calls.append(_Call(layer, a, a._version, edge, result, result._version))  # noqa: SLF001 - see _backward
 
     trainable = [m for m in model.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
     handles = [layer.register_forward_hook(record) for layer in trainable]
