@@ -102,12 +102,12 @@ def test_the_step_equals_clipping_every_patients_materialised_gradient(world, cl
 @given(st.integers(0, 10_000), st.sampled_from([0, 1, 3]))
 def test_an_inplace_activation_is_exact_or_refused_but_never_wrong(seed, steps):
     world = World(seed, notes=[1, 3], steps=steps, activation=lambda: nn.ReLU(inplace=True))
-    try:
-        got, _ = world.step(clip_norm=0.3)
-    except UnsupportedLayer as refusal:
-        assert "inplace" in str(refusal)
-    else:
-        torch.testing.assert_close(got, clipped_sum(world.patient_gradients(), 0.3), rtol=1e-5, atol=1e-6)
+    if steps:  # a Linear's output on [B, T, D] is a view, whose history an inplace layer moves away
+        with pytest.raises(UnsupportedLayer, match="inplace"):
+            world.step(clip_norm=0.3)
+        return
+    got, _ = world.step(clip_norm=0.3)
+    torch.testing.assert_close(got, clipped_sum(world.patient_gradients(), 0.3), rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
