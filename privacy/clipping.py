@@ -230,7 +230,9 @@ def _backward(
         raise ValueError(f"per_example_loss must return [{len(inputs)}], one loss an example, got {list(losses.shape)}")
     if not losses.requires_grad:
         raise ValueError("the loss depends on no layer with trainable parameters: there is nothing to train")
-    gradients = torch.autograd.grad(losses.sum(), [call.output for call in calls], allow_unused=True)
+    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(  # torch's own stub forgets what allow_unused allows
+        losses.sum(), [call.output for call in calls], allow_unused=True
+    )
     uses: defaultdict[nn.Module, list[Use]] = defaultdict(list)
     for call, gradient in zip(calls, gradients, strict=True):
         if call.inputs._version != call.version:  # noqa: SLF001 - autograd's own check covers only what it saved
