@@ -43,14 +43,22 @@ def compare(
     output: Annotated[Path, typer.Option(help="Folder of the comparison; what is finished is kept.")] = Path(
         "runs/compare"
     ),
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare values too: model.name=mlp-s,mlp-m. Repeatable: every combination."),
+    ] = None,
     change: SET = None,
 ) -> None:
     """Compare arms over seeds on the same patients: one table, mean ± sd and paired differences."""
-    from server.compare import Comparison, compare_arms
-    from study.defaults import read_changes
+    from flwr.common.logger import FLOWER_LOGGER
 
+    from server.compare import Comparison, compare_arms
+    from study.defaults import read_changes, read_variations
+
+    FLOWER_LOGGER.setLevel("WARNING")  # the progress bar says what its lines would
     changes = read_changes(study, change or [])
-    typer.echo(compare_arms(Comparison(changes, network, tuple(arms.split(",")), seeds, output.absolute())))
+    varied = read_variations(vary or [])
+    typer.echo(compare_arms(Comparison(changes, network, tuple(arms.split(",")), seeds, output.absolute(), varied)))
 
 
 def report(folder: Annotated[Path, typer.Argument(help="A run's directory.")]) -> None:

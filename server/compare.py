@@ -1,54 +1,72 @@
 """Was federating worth it? The same patients, trained together in one place, federated, and each hospital alone.
 
-A comparison is a laboratory exercise: it presupposes that one party holds all the records, so nothing is released and
-each run charges a ledger of its own inside the comparison's folder. Every arm of a seed shares patients, splits, code
-vocabulary and settings; what differs is who sees whom. Finished arms are kept, so a comparison resumes.
+A comparison is a laboratory exercise: it presupposes that one party holds all the records. Every arm of a seed shares
+patients, splits, code vocabulary and settings; what differs is who sees whom. Settings may be varied as well, and every
+combination gets its own rows. What is finished is kept, so a comparison resumes, and refuses to resume as another one.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from study.defaults import APPLICATION, build
+from server.laboratory import Laboratory, perform
+from study.defaults import build
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from flwr.clientapp import ClientApp
+    from collections.abc import Iterable, Mapping, Sequence
 
     from study.protocol import Study, Value
 
 ARMS = ("central", "federated", "local")
 METRICS = ("micro_f1", "macro_f1", "precision_at_8", "mean_average_precision", "micro_auc")
+FIXED = ("study.", "data.", "task.vocabulary")  # what the arms of one comparison share
 
 Scores = dict[str, float | None]
+Seeds = list[dict[str, Scores]]  # for every seed, each arm's scores
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is compared, on which hospitals, how often, and where it is kept."""
+    """What is compared, on which hospitals, how often, and where it is kept.
+
+    Attributes:
+        changes: of the study's defaults, for every arm.
+        network: folder of hospitals; None means the study's simulated network.
+        arms: some of `ARMS`.
+        seeds: how many, from 0.
+        output: folder of everything the comparison makes.
+        vary: settings to vary, each with its values; every combination is compared.
+    """
 
     changes: Mapping[str, Value]
-    network: Path | None  # None means the study's simulated network
+    network: Path | None
     arms: tuple[str, ...]
     seeds: int
     output: Path
+    vary: Mapping[str, Sequence[Value]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse arms that do not exist."""
+        """Refuse arms that do not exist and keys that must not vary."""
         unknown = [arm for arm in self.arms if arm not in ARMS]
         if unknown or not self.arms:
             raise ValueError(f"unknown arm {', '.join(unknown) or '(none)'}: choose from {', '.join(ARMS)}")
+        for key in self.vary:
+            if key.startswith(FIXED):
+                raise ValueError(f"{key} cannot vary within a comparison: its arms share patients, seeds and codes")
+
+    def variants(self) -> list[dict[str, Value]]:
+        """Return every combination of the varied settings; one empty one where nothing varies."""
+        return [dict(zip(self.vary, values, strict=True)) for values in itertools.product(*self.vary.values())]
 
 
 def compare_arms(comparison: Comparison) -> str:
-    """Run every arm under every seed that is not finished yet.
+    """Run every arm of every variant under every seed that is not finished yet.
 
     Returns:
         The table as Markdown, which is also written to ``comparison.md`` in the folder, beside ``comparison.json``.
@@ -56,38 +74,57 @@ def compare_arms(comparison: Comparison) -> str:
     Raises:
         ProtocolError: the study cannot be run as written.
         StudyFailed: a run failed; what was finished before stays.
+        ValueError: the folder holds a comparison of other settings or hospitals.
     """
     from rich.console import Console
     from rich.progress import track
 
-    study = build(comparison.changes, {"study.output": str(comparison.output / "runs")})
-    hospitals = _hospitals(comparison, study)
-    seeds = track(range(comparison.seeds), description="seeds", console=Console(stderr=True), transient=True)
-    found = [_seed(comparison, study, hospitals, seed) for seed in seeds]
-    table = tabulate(comparison.arms, found)
+    variants = comparison.variants()
+    studies = [build(comparison.changes, variant) for variant in variants]  # a mistake ends here, before any work
+    laboratory = Laboratory(tuple(_hospitals(comparison, studies[0])), comparison.output)
+    folders = [_claim(comparison, study, variant) for study, variant in zip(studies, variants, strict=True)]
+    results: list[Seeds] = [[] for _ in variants]
+    work = list(itertools.product(range(comparison.seeds), range(len(variants))))
+    for seed, number in track(work, description="runs", console=Console(stderr=True), transient=True):
+        results[number].append(_run_arms(comparison, studies[number], laboratory, folders[number], seed))
+    table = tabulate(comparison.arms, variants, results)
     (comparison.output / "comparison.md").write_text(table + "\n", encoding="utf-8")
-    settings = build(comparison.changes).settings()
-    kept = {"arms": list(comparison.arms), "settings": settings, "seeds": found}
-    (comparison.output / "comparison.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    kept = [
+        {"settings": study.settings(), "varied": variant, "seeds": found}
+        for study, variant, found in zip(studies, variants, results, strict=True)
+    ]
+    text = json.dumps({"arms": list(comparison.arms), "variants": kept}, indent=1)
+    (comparison.output / "comparison.json").write_text(text + "\n", encoding="utf-8")
     return table
 
 
-def tabulate(arms: Sequence[str], found: Sequence[Mapping[str, Scores]]) -> str:
+def tabulate(arms: Sequence[str], variants: Sequence[Mapping[str, Value]], results: Sequence[Seeds]) -> str:
     """Draw arms against metrics: mean ± sd over the seeds, then differences paired by seed.
 
     Args:
         arms: the arms to show, in order.
-        found: for every seed, each arm's scores.
+        variants: the varied settings of each block of rows; empty where nothing varies.
+        results: for every variant and every seed, each arm's scores.
     """
-    head = ["arm", *(name.replace("_", " ") for name in METRICS)]
-    rows = [[arm, *(_spread([seed[arm][name] for seed in found]) for name in METRICS)] for arm in arms]
+    varied = list(variants[0])
+    head = [*varied, "arm", *(name.replace("_", " ") for name in METRICS)]
+    rows = [
+        [*(str(variant[key]) for key in varied), *row]
+        for variant, found in zip(variants, results, strict=True)
+        for row in _rows(arms, found)
+    ]
+    lines = [head, ["---"] * len(head), *rows]
+    caption = f"Mean ± sd over {len(results[0])} seeds; differences are paired by seed."
+    return "\n".join([*("| " + " | ".join(line) + " |" for line in lines), "", caption])
+
+
+def _rows(arms: Sequence[str], found: Seeds) -> Iterable[list[str]]:
+    for arm in arms:
+        yield [arm, *(_spread([seed[arm][name] for seed in found]) for name in METRICS)]
     for other in ("central", "local"):
         if other in arms and "federated" in arms:
             cells = [_spread([_difference(seed, other, name) for seed in found], signed=True) for name in METRICS]
-            rows.append([f"federated − {other}", *cells])
-    lines = [head, ["---"] * len(head), *rows]
-    caption = f"Mean ± sd over {len(found)} seeds; differences are paired by seed."
-    return "\n".join([*("| " + " | ".join(line) + " |" for line in lines), "", caption])
+            yield [f"federated − {other}", *cells]
 
 
 def _hospitals(comparison: Comparison, study: Study) -> list[Path]:
@@ -102,97 +139,46 @@ def _hospitals(comparison: Comparison, study: Study) -> list[Path]:
     return list_hospitals(network)
 
 
-def _seed(comparison: Comparison, study: Study, hospitals: Sequence[Path], seed: int) -> dict[str, Scores]:
-    """Run the arms of one seed; each arm's scores are written when it is done."""
-    folder = comparison.output / f"seed-{seed}"
+def _claim(comparison: Comparison, study: Study, variant: Mapping[str, Value]) -> Path:
+    """Make a variant's folder, or find it again if it was made by the same study on the same hospitals."""
+    name = ",".join(f"{key}={value}" for key, value in variant.items()).replace("/", "_") or "study"
+    folder = comparison.output / "variants" / name
+    terms = {"network": str(comparison.network and comparison.network.absolute()), **study.settings()}
+    text, note = json.dumps(terms, indent=1) + "\n", folder / "settings.json"
+    if note.is_file() and note.read_text(encoding="utf-8") != text:
+        raise ValueError(f"{comparison.output} holds a comparison of other settings: give another --output")
     folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(text, encoding="utf-8")
+    return folder
+
+
+def _run_arms(comparison: Comparison, study: Study, laboratory: Laboratory, variant: Path, seed: int) -> dict[str, Any]:
+    """Run the arms of one variant and seed; each arm's scores are written when it is done."""
+    folder = variant / f"seed-{seed}"
+    folder.mkdir(exist_ok=True)
+    changes: dict[str, Value] = {"study.seed": seed, "study.output": str(folder / "runs")}
     wanted = [arm for arm in comparison.arms if not (folder / f"{arm}.json").is_file()]
-    if wanted:
-        views = [
-            _view(hospital, folder / "hospitals", comparison.output / "embeddings", seed) for hospital in hospitals
-        ]
-        if not (folder / "federated.json").is_file() or "local" in wanted:
-            _federate(comparison, study, views, folder, seed)
-        if "central" in wanted:
-            _centralise(study, views, folder, comparison.output / "embeddings", seed)
+    if wanted and (not (folder / "federated.json").is_file() or "local" in wanted):
+        local = "local" in comparison.arms
+        _federate(build(study.settings(), changes, {"evaluation.local-baseline": local}), laboratory, folder)
+    if "central" in wanted:
+        _centralise(build(study.settings(), changes, {"evaluation.local-baseline": False}), laboratory, folder)
     return {arm: json.loads((folder / f"{arm}.json").read_text(encoding="utf-8")) for arm in comparison.arms}
 
 
-def _view(hospital: Path, views: Path, embeddings: Path, seed: int) -> Path:
-    """Lay a hospital's records under splits of this seed, sharing the records and the embeddings."""
-    from clinical.partition import split_hospital
-    from clinical.site_policy import SIMULATED_POLICY
-
-    view = views / hospital.name
-    if not (view / "policy.toml").is_file():
-        shutil.rmtree(view, ignore_errors=True)
-        view.mkdir(parents=True)
-        (view / "data").symlink_to((hospital / "data").resolve(), target_is_directory=True)
-        shutil.copytree(hospital / "metadata", view / "metadata")
-        _share(view, embeddings)
-        split_hospital(view, seed=seed)
-        # nothing leaves a laboratory, and a withheld cell would score the arms over different codes
-        policy = SIMULATED_POLICY.replace("minimum_cell = 5", "minimum_cell = 1")
-        (view / "policy.toml").write_text(policy, encoding="utf-8")
-    return view
-
-
-def _share(view: Path, embeddings: Path) -> None:
-    embeddings.mkdir(parents=True, exist_ok=True)
-    (view / "embeddings").symlink_to(embeddings.resolve(), target_is_directory=True)
-
-
-def _federate(comparison: Comparison, study: Study, views: Sequence[Path], folder: Path, seed: int) -> None:
-    changes: dict[str, Value] = {"study.seed": seed, "evaluation.local-baseline": "local" in comparison.arms}
-    record = _conduct(build(study.settings(), changes), views, folder)
-    run = Path(record["folder"])
-    shutil.copyfile(run / "vocabulary.txt", folder / "vocabulary.txt")
-    _keep(folder / "federated.json", record["final"]["pooled"])
-    if "local" in comparison.arms:
+def _federate(study: Study, laboratory: Laboratory, folder: Path) -> None:
+    record = perform(study, laboratory.views(seed=study.study.seed), folder)
+    shutil.copyfile(Path(record["folder"]) / "vocabulary.txt", folder / "vocabulary.txt")
+    if study.evaluation.local_baseline:
         _keep(folder / "local.json", record["baselines"]["local"]["pooled"])
+    _keep(folder / "federated.json", record["final"]["pooled"])
 
 
-def _centralise(study: Study, views: Sequence[Path], folder: Path, embeddings: Path, seed: int) -> None:
+def _centralise(study: Study, laboratory: Laboratory, folder: Path) -> None:
     """Train on all hospitals' records in one place, over the vocabulary the federation agreed on."""
-    from clinical.merge import merge_hospitals
-
-    merged = folder / "central"
-    if not (merged / "policy.toml").is_file():
-        shutil.rmtree(merged, ignore_errors=True)
-        merge_hospitals(views, merged)
-        _share(merged, embeddings)
-        shutil.copyfile(views[0] / "policy.toml", merged / "policy.toml")
-    changes: dict[str, Value] = {
-        "study.seed": seed,
-        "federation.quorum": 1,
-        "evaluation.local-baseline": False,
-        "task.vocabulary": str(folder / "vocabulary.txt"),
-    }
-    record = _conduct(build(study.settings(), changes), [merged], folder)
+    alone: dict[str, Value] = {"federation.quorum": 1, "task.vocabulary": str(folder / "vocabulary.txt")}
+    record = perform(build(study.settings(), alone), [laboratory.together(seed=study.study.seed)], folder)
     _keep(folder / "central.json", record["final"]["pooled"])
-
-
-def _conduct(study: Study, hospitals: Sequence[Path], folder: Path) -> dict[str, Any]:
-    from server.app import app as server_app
-    from server.archive import run_folder
-    from server.inprocess import conduct
-
-    ledgers = folder / "ledgers"
-    ledgers.mkdir(exist_ok=True)
-    nodes = [{"data": str(path), "ledger": str(ledgers / f"{path.name}.db")} for path in hospitals]
-    run = conduct(study, server_app, client_application(), nodes)
-    place = run_folder(study, run)
-    return {"folder": str(place), **json.loads((place / "run.json").read_text(encoding="utf-8"))}
-
-
-def client_application() -> ClientApp:
-    """Load the hospitals' application as Flower does, from its declaration in ``pyproject.toml``."""
-    import tomllib
-
-    project = tomllib.loads((APPLICATION / "pyproject.toml").read_text(encoding="utf-8"))
-    module, _, name = project["tool"]["flwr"]["app"]["components"]["clientapp"].partition(":")
-    application: ClientApp = getattr(import_module(module), name)
-    return application
 
 
 def _keep(path: Path, pooled: Mapping[str, Mapping[str, float | None]]) -> None:

@@ -53,11 +53,24 @@ def read_changes(preset: Path | None, assignments: Sequence[str]) -> dict[str, V
         key, equals, text = assignment.partition("=")
         if not equals:
             raise ProtocolError(f"--set {assignment!r} is not key=value, for example privacy.epsilon=3")
-        try:
-            changes[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            changes[key.strip()] = text
+        changes[key.strip()] = _spelled(text)
     return changes
+
+
+def read_variations(variations: Sequence[str]) -> dict[str, tuple[Value, ...]]:
+    """Read ``key=value,value,...`` settings, each with the values it is to take.
+
+    Raises:
+        ProtocolError: one has no ``=``, no value or the same value twice.
+    """
+    varied: dict[str, tuple[Value, ...]] = {}
+    for variation in variations:
+        key, _, text = variation.partition("=")
+        values = tuple(_spelled(word.strip()) for word in text.split(",") if word.strip())
+        if not values or len(set(values)) != len(values):
+            raise ProtocolError(f"--vary {variation!r} is not key=value,value for example privacy.epsilon=1,3,8")
+        varied[key.strip()] = values
+    return varied
 
 
 def build(*changes: Mapping[str, Value]) -> Study:
@@ -70,6 +83,15 @@ def build(*changes: Mapping[str, Value]) -> Study:
     for change in changes:
         settings.update(change)
     return parse(settings)
+
+
+def _spelled(text: str) -> Value:
+    """Read a value spelled as in TOML; anything else is text."""
+    try:
+        value: Value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Value]]:

@@ -61,8 +61,8 @@ class Consortium:
     def conduct(self, client_app=None, **changes: Value) -> dict:
         """Run a study and return its record, also of a run that failed."""
         from server.app import app
-        from server.compare import client_application
         from server.inprocess import conduct
+        from server.laboratory import client_application
         from server.roster import StudyFailed
 
         nodes = [{"data": str(hospital)} for hospital in self.hospitals]

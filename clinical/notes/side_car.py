@@ -20,6 +20,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,21 @@ def find_keys(keys: NDArray[np.bytes_], among: NDArray[np.bytes_]) -> NDArray[np
     order = np.argsort(among, kind="stable")
     place = order[np.searchsorted(among, keys, sorter=order).clip(max=len(among) - 1)]
     return np.where(among[place] == keys, place, -1)
+
+
+def adopt(side_car: Path, *, into: Path) -> None:
+    """Give a side-car the shards of another, by links where the file system allows.
+
+    Shards are named by their content and never change once written, so two folders can hold the same file.
+    """
+    for shard in side_car.glob("*/*.npz"):
+        place = into / shard.parent.name / shard.name
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(shard.resolve(), place)
+            except OSError:
+                shutil.copyfile(shard, place)
 
 
 class SideCar:

@@ -5,7 +5,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message
 
 from privacy.ledger import Ledger
-from server.compare import client_application
+from server.laboratory import client_application
 
 
 def test_a_private_study_spends_no_more_than_asked_at_every_hospital(consortium):
