@@ -20,7 +20,7 @@ from clients import admission, cohort, scoring, training
 from clients.policy import PolicyRefusal
 from clients.visit import Visit, put_arrays, put_judgement, put_tuning, verdict
 from clinical.metrics import withhold
-from clinical.thresholds import Thresholds
+from clinical.metrics.thresholds import Thresholds
 from privacy.ledger import BudgetExhausted
 from study.protocol import ProtocolError
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from clinical.learning import Examples
-    from clinical.thresholds import Thresholds
+    from clinical.metrics.thresholds import Thresholds
     from study.protocol import Study
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from clients.scoring import tune
 from clinical.learning import Batch, LearningReport, build_optimizer, learn, plain_gradient, shuffled_patients
 from clinical.losses import build_loss
+from clinical.metrics.thresholds import Thresholds, best_micro, choose_thresholds
 from clinical.models import build_model
-from clinical.thresholds import Thresholds, best_micro, choose_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

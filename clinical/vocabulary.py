@@ -10,12 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from scipy.sparse import csr_matrix
+    from collections.abc import Mapping
 
     from clinical.tasks.coding import Documents
 
@@ -83,23 +79,3 @@ def agree(counts_by_site: Mapping[str, Mapping[str, int]], *, minimum_documents:
             f"the most frequent of {len(pooled)} reported has {most}"
         )
     return kept
-
-
-def label_matrix(documents: Documents, vocabulary: Sequence[str]) -> csr_matrix:
-    """Mark which code of the vocabulary each document has: sparse bool [N, K].
-
-    Codes outside the vocabulary are ignored; a document with none of it keeps an empty row.
-
-    Raises:
-        ValueError: when the vocabulary names a code twice.
-    """
-    from scipy.sparse import csr_matrix
-
-    column = {code: k for k, code in enumerate(vocabulary)}
-    if len(column) != len(vocabulary):
-        raise ValueError(f"the vocabulary names {len(vocabulary) - len(column)} code(s) twice")
-    rows = [sorted({column[code] for code in codes if code in column}) for codes in documents.codes]
-    indptr = np.concatenate(([0], np.cumsum([len(row) for row in rows], dtype=np.int64)))
-    indices = np.fromiter((k for row in rows for k in row), dtype=np.int64, count=int(indptr[-1]))
-    data = np.ones(len(indices), dtype=np.bool_)
-    return csr_matrix((data, indices, indptr), shape=(len(rows), len(vocabulary)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import ConfigRecord, RecordDict
 
 from clinical.metrics import ScoreHistogram, Tally, collapse, count_withheld, per_code, pool, scores
-from clinical.thresholds import Thresholds, best_micro, choose_thresholds
+from clinical.metrics.thresholds import Thresholds, best_micro, choose_thresholds
 from server.exchange import CONFIG, Outcome, ask
 from server.roster import Roster, StudyFailed
 from server.rounds import array_record, numpy_arrays

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from study.home import home
 
 if TYPE_CHECKING:
-    from clinical.thresholds import Thresholds
+    from clinical.metrics.thresholds import Thresholds
     from server.rounds import Arrays
     from study.protocol import Study
 

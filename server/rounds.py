@@ -15,7 +15,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from clinical.metrics import ScoreHistogram
-from clinical.thresholds import best_micro
+from clinical.metrics.thresholds import best_micro
 from server.exchange import Absence, Outcome, collect
 from server.roster import Roster, StudyFailed
 from strategies import WEIGHT

@@ -15,7 +15,8 @@ from clinical.metrics.collapse import collapse
 from clinical.metrics.histogram import BINS, EDGES, ScoreHistogram
 from clinical.metrics.pooling import pool
 from clinical.metrics.scores import CodeScore, Score, per_code, scores
-from clinical.metrics.tally import DEFAULT_RULE, RULES, Tally
+from clinical.metrics.tally import Tally
+from clinical.metrics.thresholds import DEFAULT_RULE, RULES
 
 __all__ = [
     "BINS",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical.metrics.ranking import COLUMNS
-from clinical.metrics.tally import DEFAULT_RULE
+from clinical.metrics.thresholds import DEFAULT_RULE
 
 if TYPE_CHECKING:
     from clinical.metrics.tally import Tally

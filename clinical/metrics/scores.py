@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clinical.metrics.histogram import area_under_curve
 from clinical.metrics.ranking import COLUMNS, OVER_ALL, OVER_CODED, UNIT
-from clinical.metrics.tally import DEFAULT_RULE
+from clinical.metrics.thresholds import DEFAULT_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,6 +24,7 @@ from clinical.metrics.blocks import (
 )
 from clinical.metrics.pooling import check_alike, take
 from clinical.metrics.ranking import COLUMNS, measure_documents, rank_positives
+from clinical.metrics.thresholds import DEFAULT_RULE, RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,11 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical.metrics.blocks import Labels
-    from clinical.thresholds import Thresholds
+    from clinical.metrics.thresholds import Thresholds
 
-#: The decision rules of `clinical.thresholds`, in the order in which tallies number them.
-RULES = ("fixed", "micro", "macro", "frequency")
-DEFAULT_RULE = "micro"
 #: Predicted code sets are told apart by a hash into this many buckets; bucket 0 is the empty set.
 BUCKETS = 257
 

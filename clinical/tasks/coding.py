@@ -193,8 +193,6 @@ def build_dataset(documents: Documents, embeddings: Embeddings, vocabulary: Sequ
     Raises:
         ValueError: embeddings and documents differ in number, or the vocabulary names a code twice.
     """
-    from clinical.vocabulary import label_matrix
-
     if len(embeddings) != len(documents):
         raise ValueError(f"there are embeddings of {len(embeddings)} notes but {len(documents)} documents")
     labels = label_matrix(documents, vocabulary)
@@ -210,6 +208,26 @@ def build_dataset(documents: Documents, embeddings: Embeddings, vocabulary: Sequ
     remaining = len(np.unique(documents.subject_id[kept]))
     patients_dropped = len(np.unique(documents.subject_id)) - remaining
     return CodingDataset(parts, documents_dropped=int((~kept).sum()), patients_dropped=patients_dropped)
+
+
+def label_matrix(documents: Documents, vocabulary: Sequence[str]) -> csr_matrix:
+    """Mark which code of the vocabulary each document has: sparse bool [N, K].
+
+    Codes outside the vocabulary are ignored; a document with none of it keeps an empty row.
+
+    Raises:
+        ValueError: when the vocabulary names a code twice.
+    """
+    from scipy.sparse import csr_matrix
+
+    column = {code: k for k, code in enumerate(vocabulary)}
+    if len(column) != len(vocabulary):
+        raise ValueError(f"the vocabulary names {len(vocabulary) - len(column)} code(s) twice")
+    rows = [sorted({column[code] for code in codes if code in column}) for codes in documents.codes]
+    indptr = np.concatenate(([0], np.cumsum([len(row) for row in rows], dtype=np.int64)))
+    indices = np.fromiter((k for row in rows for k in row), dtype=np.int64, count=int(indptr[-1]))
+    data = np.ones(len(indices), dtype=np.bool_)
+    return csr_matrix((data, indices, indptr), shape=(len(rows), len(vocabulary)))
 
 
 @dataclass(slots=True)

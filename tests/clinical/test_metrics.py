@@ -24,7 +24,7 @@ from clinical.metrics import (
 )
 from clinical.metrics.histogram import area_under_curve
 from clinical.metrics.ranking import COLUMNS
-from clinical.thresholds import Thresholds, choose_thresholds, fixed_thresholds
+from clinical.metrics.thresholds import Thresholds, choose_thresholds, fixed_thresholds
 
 SEEDS = st.integers(0, 2**32 - 1)
 QUICK = settings(max_examples=25, deadline=None)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinical.metrics import EDGES, RULES, ScoreHistogram, pool, withhold
-from clinical.thresholds import Thresholds, best_micro, choose_thresholds, fixed_thresholds
+from clinical.metrics.thresholds import Thresholds, best_micro, choose_thresholds, fixed_thresholds
 
 SEEDS = st.integers(0, 2**32 - 1)
 QUICK = settings(max_examples=25, deadline=None)

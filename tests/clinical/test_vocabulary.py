@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinical.vocabulary import agree, count_codes, label_matrix, suppress
+from clinical.tasks.coding import label_matrix
+from clinical.vocabulary import agree, count_codes, suppress
 
 
 def documents(*rows):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from clinical.metrics import EDGES, RULES, ScoreHistogram
+from clinical.metrics.histogram import EDGES, ScoreHistogram
 from clinical.metrics.pooling import check_alike
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+#: The decision rules, in the order in which tallies number them.
+RULES = ("fixed", "micro", "macro", "frequency")
+DEFAULT_RULE = "micro"
 #: Upper bounds, in documents, of the code-frequency groups; the last group is open.
 FREQUENCY_BOUNDS = (10, 100, 1000)
 
@@ -61,7 +64,7 @@ class Thresholds:
     """Decision rules.
 
     Attributes:
-        logits: Rule → float32 [K], in the order of `clinical.metrics.RULES`.
+        logits: Rule → float32 [K], in the order of `RULES`.
         groups: The groups behind the rule `frequency`; empty after transport, as hospitals do not need them.
     """
 
