@@ -10,7 +10,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 .PHONY: demo test check setup clean
 
 demo: $(STAMP)  ## train four simulated hospitals with differential privacy and name the report
-	$(BIN)/wardround run --hospitals 4 --output runs
+	$(BIN)/wardround run --output runs
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest -n 2

@@ -21,6 +21,8 @@ from clients.policy import PolicyRefusal
 from clients.visit import Visit, put_arrays, put_judgement, put_tuning, verdict
 from clinical.metrics import withhold
 from clinical.metrics.thresholds import Thresholds
+from clinical.notes import EncoderUnavailable
+from clinical.profile import ProfileError
 from privacy.ledger import BudgetExhausted
 from study.protocol import ProtocolError
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("wardround")
 app = ClientApp()
 
+# Their messages name keys, files and columns, never a cell, so they may leave as they are.
+REFUSALS = (PolicyRefusal, ProtocolError, BudgetExhausted, EncoderUnavailable, ProfileError)
+
 
 def answering(handler: Callable[[Visit], RecordDict]) -> Callable[[Message, Context], Message]:
     """Turn a handler into one that always replies, and never with more than may leave."""
@@ -38,7 +43,7 @@ def answering(handler: Callable[[Visit], RecordDict]) -> Callable[[Message, Cont
     def answer(message: Message, context: Context) -> Message:
         try:
             content = handler(Visit(message, context))
-        except (PolicyRefusal, ProtocolError, BudgetExhausted) as refusal:
+        except REFUSALS as refusal:
             content = verdict("refused", reason=str(refusal))
         except Exception:
             number = secrets.token_hex(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
@@ -12,14 +13,15 @@ if TYPE_CHECKING:
     Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 720, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 150, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 52, 150, 32, 44
 # Okabe and Ito's palette, told apart by colour-blind readers; the first series is drawn in ink
 COLOURS = ("#1b2a33", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 LABEL_HEIGHT = 15
+MOST_LABELS = 12  # more names than this cannot stand beside the picture; then only the main line keeps its own
 
 
 def line_chart(series: Mapping[str, Points], *, x: str, y: str) -> Markup:
-    """Draw lines with their names at their ends; the first series is the main one.
+    """Draw lines with their names at their ends; the first series is the main one, drawn on top.
 
     Args:
         series: name → points (x, y), ascending in x; every series has a point.
@@ -29,22 +31,23 @@ def line_chart(series: Mapping[str, Points], *, x: str, y: str) -> Markup:
     shown = {name: points for name, points in series.items() if points}
     xs = [point[0] for points in shown.values() for point in points]
     ys = [point[1] for points in shown.values() for point in points]
-    low, high = min(ys), max(ys)
-    room = (high - low) * 0.08 or 0.05
-    scale = _Scale(min(xs), max(xs), max(low - room, 0.0), high + room)
-    ends = _spread_labels({name: scale.y(points[-1][1]) for name, points in shown.items()})
-    parts = [scale.axes(x, y)]
-    for number, (name, points) in enumerate(shown.items()):
+    ticks = _ticks(min(ys), max(ys))
+    scale = _Scale(min(xs), max(xs), ticks[0], ticks[-1])
+    labelled = list(shown)[: len(shown) if len(shown) <= MOST_LABELS else 1]
+    ends = _spread_labels({name: scale.y(shown[name][-1][1]) for name in labelled})
+    parts = [scale.axes(x, y, ticks)]
+    for number, (name, points) in reversed(list(enumerate(shown.items()))):
         colour, width = COLOURS[number % len(COLOURS)], 3 if number == 0 else 1.5
         path = " ".join(f"{scale.x(a):.1f},{scale.y(b):.1f}" for a, b in points)
         parts.append(
             Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="{}"/>').format(path, colour, width)
         )
-        parts.append(
-            Markup('<text x="{:.0f}" y="{:.1f}" fill="{}">{}</text>').format(
-                WIDTH - RIGHT + 8, ends[name] + 4, colour, _short(name)
+        if name in ends:
+            parts.append(
+                Markup('<text x="{:.0f}" y="{:.1f}" style="fill:{}">{}</text>').format(
+                    WIDTH - RIGHT + 8, ends[name] + 4, colour, _short(name)
+                )
             )
-        )
     head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{} by {}">').format(WIDTH, HEIGHT, y, x)
     return head + Markup("").join(parts) + Markup("</svg>")
 
@@ -63,11 +66,10 @@ class _Scale:
         share = (value - self._low) / ((self._high - self._low) or 1)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
-    def axes(self, x: str, y: str) -> Markup:
-        """Draw the frame, four guide lines and the names of the axes."""
+    def axes(self, x: str, y: str, ticks: Sequence[float]) -> Markup:
+        """Draw a guide line at each tick and the names of the axes."""
         lines = []
-        for step in range(5):
-            value = self._low + step * (self._high - self._low) / 4
+        for value in ticks:
             at = self.y(value)
             lines.append(
                 Markup('<line x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}" stroke="#dde3e6"/>').format(
@@ -86,17 +88,30 @@ class _Scale:
         names = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
             (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x
         )
-        return Markup("").join(lines) + names + Markup("<title>{}</title>").format(y)
+        names += Markup('<text x="{}" y="14">{}</text>').format(LEFT, y)
+        return Markup("").join(lines) + names
 
 
 def _spread_labels(wanted: Mapping[str, float]) -> dict[str, float]:
-    """Move labels apart so that none covers another, keeping their order."""
-    placed: dict[str, float] = {}
-    last = float(TOP - LABEL_HEIGHT)
-    for name, at in sorted(wanted.items(), key=lambda each: each[1]):
-        last = max(at, last + LABEL_HEIGHT)
-        placed[name] = last
-    return placed
+    """Move labels apart so that none covers another or leaves the picture, keeping their order."""
+    names = sorted(wanted, key=lambda name: wanted[name])
+    places: list[float] = []
+    for name in names:
+        places.append(max(wanted[name], places[-1] + LABEL_HEIGHT if places else 0.0))
+    floor = float(HEIGHT - BOTTOM)
+    for number in reversed(range(len(places))):
+        places[number] = floor = min(places[number], floor)
+        floor -= LABEL_HEIGHT
+    return dict(zip(names, places, strict=True))
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers, a whole step apart, that reach from below the lowest value to above the highest."""
+    rough = max(high - low, 0.02) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(step * number, 6) for number in range(first, max(last, first + 1) + 1)]
 
 
 def _short(name: str) -> Markup:

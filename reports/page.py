@@ -17,12 +17,19 @@ def score_text(score: Mapping[str, Any] | float | None) -> str:
     value, low, high = score["value"], score["low"], score["high"]
     if value is None:
         return "–"
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f}–{high:.3f})"
 
 
 def epsilon_text(epsilon: float | None) -> str:
-    """Write an epsilon with three significant digits; None is no guarantee."""
-    return "no guarantee" if epsilon is None else f"{epsilon:.3g}"
+    """Write an epsilon with three significant digits, never as a power of ten; None is no guarantee."""
+    if epsilon is None:
+        return "no guarantee"
+    return f"{epsilon:.3g}" if epsilon < 100 else f"{epsilon:,.0f}"
+
+
+def share_text(share: float | None) -> str:
+    """Write a rate or a noise multiplier with three decimals."""
+    return "–" if share is None else f"{share:.3f}"
 
 
 STYLE = """
@@ -35,15 +42,18 @@ p { max-width: 46rem; } .soft { color: var(--soft); } .bad { color: var(--bad); 
 .answer { border-left: 4px solid var(--accent); padding: .2rem 0 .2rem 1rem; font-size: 1.15rem; }
 .answer.bad { border-color: var(--bad); }
 .wide { overflow-x: auto; margin: .8rem 0 1.2rem; }
+caption { break-after: avoid; } td { white-space: nowrap; } td.text, tbody td:only-of-type { white-space: normal; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { text-align: right; padding: .32rem .7rem .32rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th:first-child, td:first-child, .text { text-align: left; }
+th:first-child, td:first-child, .text { text-align: left; } tbody th { white-space: nowrap; }
 thead th { border-bottom: 2px solid var(--ink); font-weight: 600; }
 svg { width: 100%; height: auto; font-size: 12px; } svg text { fill: var(--soft); }
 code { font-size: .85em; overflow-wrap: anywhere; }
-@media print { body { font-size: 10pt; max-width: none; padding: 0; } h2 { break-after: avoid; } tr, svg { break-inside: avoid; }
-  .wide { overflow: visible; } details > * { display: block; } }
+@page { margin: 14mm; }
+@media print { body { font-size: 9pt; max-width: none; padding: 0; } h2 { break-after: avoid; margin-top: 1.6rem; }
+  tr, svg { break-inside: avoid; } thead { display: table-header-group; } svg { max-width: 14cm; }
+  .wide { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: .18rem .5rem .18rem 0; } }
 """
 
 TEMPLATE = (
@@ -75,11 +85,10 @@ smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }}
 <thead><tr><th scope="col">hospital</th><th scope="col">epsilon</th><th scope="col">delta</th><th scope="col">unit, neighbours</th>
 <th scope="col">accountant</th><th scope="col">steps</th><th scope="col">rate</th><th scope="col">noise</th>
 <th scope="col">all runs / ceiling</th><th scope="col">ledger head</th></tr></thead><tbody>
-{% for site, paid in privacy.items() %}{% set s = paid.statement %}
+{% for site, paid in privacy|dictsort %}{% set s = paid.statement %}
 <tr><th scope="row">{{ site }}</th><td>{{ s.epsilon|epsilon }}</td><td>{{ s.delta if s.delta is not none else '–' }}</td>
 <td>{{ s.unit }}, {{ s.relation }}</td><td>{{ s.accountant }}</td><td>{{ s.steps }}</td>
-<td>{{ '%.3f'|format(s.sampling_rate) if s.sampling_rate is not none else '–' }}</td>
-<td>{{ '%.3f'|format(s.noise_multiplier) if s.noise_multiplier is not none else '–' }}</td>
+<td>{{ s.sampling_rate|share }}</td><td>{{ s.noise_multiplier|share }}</td>
 {% if paid.ledger %}<td>{{ paid.ledger.epsilon_all_runs|epsilon }} / {{ paid.ledger.ceiling|epsilon }}</td>
 <td><code>{{ paid.ledger.head[:12] }}</code></td>{% else %}<td>–</td><td>–</td>{% endif %}</tr>
 {% endfor %}</tbody></table></div>
@@ -95,7 +104,7 @@ smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }}
 <div class="wide"><table><caption>Held-out patients of each hospital, rule "{{ final.rule }}"; 95 % bootstrap intervals over patients</caption>
 <thead><tr><th scope="col">hospital</th><th scope="col">micro-F1</th>{% if alone %}<th scope="col">micro-F1, alone</th>{% endif %}
 <th scope="col">macro-F1</th><th scope="col">precision at 8</th><th scope="col">MAP</th><th scope="col">micro AUC</th></tr></thead><tbody>
-{% for site, scores in final.sites.items() %}<tr><th scope="row">{{ site }}</th><td>{{ scores.micro_f1|score }}</td>
+{% for site, scores in final.sites|dictsort %}<tr><th scope="row">{{ site }}</th><td>{{ scores.micro_f1|score }}</td>
 {% if alone %}<td>{{ alone.sites[site].micro_f1|score if site in alone.sites else '–' }}</td>{% endif %}
 <td>{{ scores.macro_f1|score }}</td><td>{{ scores.precision_at_8|score }}</td><td>{{ scores.mean_average_precision|score }}</td>
 <td>{{ scores.micro_auc|score }}</td></tr>{% endfor %}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports.charts import line_chart
-from reports.page import TEMPLATE, epsilon_text, score_text
+from reports.page import TEMPLATE, epsilon_text, score_text, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +49,7 @@ def render(record: Mapping[str, Any]) -> str:
     )
     environment.filters["score"] = score_text
     environment.filters["epsilon"] = epsilon_text
+    environment.filters["share"] = share_text
     return environment.from_string(TEMPLATE).render(
         run=record,
         metrics=METRICS,

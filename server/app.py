@@ -18,7 +18,8 @@ from flwr.serverapp import ServerApp
 from server import answers, rounds
 from server.archive import Archive
 from server.exchange import VERDICT, ask
-from server.roster import Roster, StudyFailed, gather, vocabulary
+from server.roster import Roster, StudyFailed, StudyRefused, gather, vocabulary
+from server.terms import check_names
 from strategies import Settings, build_strategy
 from study.protocol import parse
 
@@ -45,6 +46,7 @@ def main(grid: Grid, context: Context) -> None:
         StudyFailed: the study could not be carried through; the run's record keeps the reason.
     """
     study = parse(context.run_config)
+    check_names(study)
     strategy = build_strategy(study.federation.strategy, _settings(study))
     archive = Archive(study, context.run_id)
     log.info("run %s writes %s", context.run_id, archive.folder)
@@ -52,7 +54,7 @@ def main(grid: Grid, context: Context) -> None:
         _conduct(grid, study, strategy, archive)
     except BaseException as failure:
         reason = str(failure) if isinstance(failure, (StudyFailed, ValueError)) else type(failure).__name__
-        archive.close(status="failed", reason=reason)
+        archive.close(status="refused" if isinstance(failure, StudyRefused) else "failed", reason=reason)
         log.error("the study failed: %s", reason)  # noqa: TRY400  # Flower prints the traceback of what is raised
         raise
     archive.close(status="completed", reason=None)

@@ -16,7 +16,9 @@ def run(
     study: STUDY = None,
     network: Annotated[Path | None, typer.Option(help="Folder of hospitals; without it a simulated network.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the run's directory.")] = Path("runs"),
-    hospitals: Annotated[int, typer.Option(help="How many hospitals Flower simulates.", min=1)] = 4,
+    hospitals: Annotated[
+        int | None, typer.Option(help="How many hospitals Flower simulates; without it all of the network.", min=1)
+    ] = None,
     change: SET = None,
 ) -> None:
     """Run a study under Flower on this machine and name its report; exit 1 when the run failed."""
@@ -29,8 +31,7 @@ def run(
     try:
         folder = launch(Launch(read_changes(study, change or []) | places, hospitals=hospitals))
     except LaunchFailed as failure:
-        typer.echo(f"wardround: {failure}", err=True)
-        raise typer.Exit(1) from None
+        raise _failed(failure) from None
     typer.echo(_answer(folder))
     typer.echo(f"report: {folder / 'report.html'}")
 
@@ -50,24 +51,50 @@ def compare(
     change: SET = None,
 ) -> None:
     """Compare arms over seeds on the same patients: one table, mean ± sd and paired differences."""
-    from flwr.common.logger import FLOWER_LOGGER
-
     from server.compare import Comparison, compare_arms
+    from server.roster import StudyFailed
     from study.defaults import read_changes, read_variations
 
-    FLOWER_LOGGER.setLevel("WARNING")  # the progress bar says what its lines would
     changes = read_changes(study, change or [])
     varied = read_variations(vary or [])
-    typer.echo(compare_arms(Comparison(changes, network, tuple(arms.split(",")), seeds, output.absolute(), varied)))
+    comparison = Comparison(changes, network, tuple(arms.split(",")), seeds, output.absolute(), varied)
+    _log_to(comparison.output / "comparison.log")
+    try:
+        typer.echo(compare_arms(comparison))
+    except StudyFailed as failure:
+        raise _failed(failure) from None
 
 
 def report(folder: Annotated[Path, typer.Argument(help="A run's directory.")]) -> None:
     """Draw a run's report again from its record."""
     from reports.run import render
 
+    if not (folder / "run.json").is_file():
+        raise ValueError(f"{folder} holds no run.json: give the directory of a run")
     page = folder / "report.html"
     page.write_text(render(json.loads((folder / "run.json").read_text(encoding="utf-8"))), encoding="utf-8")
     typer.echo(f"report: {page}")
+
+
+def _failed(failure: Exception) -> typer.Exit:
+    """Say in one line why a run failed; a study that hospitals refused is the user's mistake, any other end is not."""
+    from server.roster import StudyRefused
+
+    typer.echo(f"wardround: {failure}", err=True)
+    return typer.Exit(2 if isinstance(failure, StudyRefused) else 1)
+
+
+def _log_to(path: Path) -> None:
+    """Send what Flower and the hospitals of this process log into a file: the terminal shows the progress."""
+    import logging
+
+    from flwr.common.logger import FLOWER_LOGGER
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for logger in (FLOWER_LOGGER, logging.getLogger("wardround")):
+        logger.handlers, logger.propagate = [handler], False
 
 
 def _answer(folder: Path) -> str:

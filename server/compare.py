@@ -16,6 +16,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from server.laboratory import Laboratory, perform
+from server.terms import check_study
 from study.defaults import build
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def compare_arms(comparison: Comparison) -> str:
         The table as Markdown, which is also written to ``comparison.md`` in the folder, beside ``comparison.json``.
 
     Raises:
-        ProtocolError: the study cannot be run as written.
+        ProtocolError, EncoderUnavailable: the study cannot be run as written.
         StudyFailed: a run failed; what was finished before stays.
         ValueError: the folder holds a comparison of other settings or hospitals.
     """
@@ -80,7 +81,9 @@ def compare_arms(comparison: Comparison) -> str:
     from rich.progress import track
 
     variants = comparison.variants()
-    studies = [build(comparison.changes, variant) for variant in variants]  # a mistake ends here, before any work
+    studies = [build(comparison.changes, variant) for variant in variants]
+    for study in studies:
+        check_study(study)  # a mistake ends here, before any work
     laboratory = Laboratory(tuple(_hospitals(comparison, studies[0])), comparison.output)
     folders = [_claim(comparison, study, variant) for study, variant in zip(studies, variants, strict=True)]
     results: list[Seeds] = [[] for _ in variants]

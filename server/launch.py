@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from server.archive import run_folder
+from server.terms import check_study
 from study.defaults import APPLICATION, build
 
 if TYPE_CHECKING:
@@ -35,12 +37,16 @@ class LaunchFailed(RuntimeError):
     """Flower could not be started, or the run it carried failed; the message says which and where to look."""
 
 
+class LaunchRefused(ValueError):
+    """The hospitals refused the study as written; the message gives their reasons."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run and on how many simulated nodes."""
+    """What to run, and on how many simulated nodes: None means one for each hospital of the network."""
 
     changes: Mapping[str, Value]
-    hospitals: int
+    hospitals: int | None = None
 
 
 def launch(order: Launch, *, quiet: bool = False) -> Path:
@@ -55,18 +61,25 @@ def launch(order: Launch, *, quiet: bool = False) -> Path:
 
     Raises:
         ProtocolError: the study cannot be run as written; nothing was started.
+        ProfileError: the study's network holds no hospital; nothing was started.
+        EncoderUnavailable: the study's encoder is not on this machine; nothing was started.
+        LaunchRefused: too few hospitals take part in the study as written.
         LaunchFailed: the run failed; its record, where one was begun, keeps the reason.
     """
     study = build(order.changes)
+    check_study(study)
     with tempfile.TemporaryDirectory(prefix="wardround-") as scratch:
         environment = _environment(Path(scratch))
         with _superlink(environment, Path(scratch)) as superlink:
             run = _submit(order, study, environment)
             folder = run_folder(study, run)
             _follow(study, folder, superlink, quiet=quiet)
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if record["status"] != "completed":
-        raise LaunchFailed(f"the run failed: {record['reason'] or 'it was cut off'}; its record is {folder}")
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if record["status"] == "refused":
+            raise LaunchRefused(f"{record['reason']}; the record is {folder}")
+        if record["status"] != "completed":
+            shutil.copy(_log(Path(scratch)), folder / "flower.log")  # what the hospitals of this machine have to say
+            raise LaunchFailed(f"the run failed: {record['reason'] or 'it was cut off'}; its record and log: {folder}")
     return folder
 
 
@@ -86,6 +99,10 @@ def _environment(scratch: Path) -> dict[str, str]:
         "RAY_DEDUP_LOGS": "0",
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def _log(scratch: Path) -> Path:
+    return scratch / "superlink.log"
 
 
 def _free_port() -> int:
@@ -113,12 +130,12 @@ def _superlink(environment: dict[str, str], scratch: Path) -> Iterator[subproces
         f"127.0.0.1:{environment['FLWR_LOCAL_CONTROL_API_PORT']}",
         "--disable-runtime-dependency-installation",
     ]
-    with (scratch / "superlink.log").open("wb") as log:
+    with _log(scratch).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  # our own command line
             command, env=environment, stdout=log, stderr=log, cwd=scratch
         )
         try:
-            _await_superlink(process, int(port), scratch / "superlink.log")
+            _await_superlink(process, int(port), _log(scratch))
             yield process
         finally:
             process.terminate()
@@ -151,7 +168,8 @@ def _submit(order: Launch, study: Study, environment: dict[str, str]) -> int:
     preset = Path(environment["FLWR_HOME"]).parent / "study.toml"
     preset.write_text(tomli_w.dumps(_nested(study.settings())), encoding="utf-8")
     command = ["flwr", "run", str(APPLICATION), "--format", "json", "--run-config", str(preset)]
-    command += ["--federation-config", f"num-supernodes={order.hospitals} client-resources-num-cpus=1"]
+    nodes = order.hospitals or _count_hospitals(study)
+    command += ["--federation-config", f"num-supernodes={nodes} client-resources-num-cpus=1"]
     done = subprocess.run(  # noqa: S603  # our own command line
         command, env=environment, capture_output=True, text=True, check=False
     )
@@ -161,6 +179,12 @@ def _submit(order: Launch, study: Study, environment: dict[str, str]) -> int:
     except (ValueError, KeyError, TypeError):
         said = " ".join((done.stderr or done.stdout).split())
         raise LaunchFailed(f"Flower did not accept the run: {said[-400:]}") from None
+
+
+def _count_hospitals(study: Study) -> int:
+    from clinical.events import list_hospitals
+
+    return len(list_hospitals(Path(study.data.network))) if study.data.network else study.data.hospitals
 
 
 def _nested(settings: Mapping[str, Value]) -> dict[str, dict[str, Value]]:

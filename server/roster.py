@@ -24,6 +24,10 @@ class StudyFailed(RuntimeError):
     """The study cannot go on; the message is the reason its record keeps."""
 
 
+class StudyRefused(StudyFailed):
+    """Too few hospitals take part in the study as written; the message gives their reasons."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """An admitted hospital, as far as the coordinator knows it."""
@@ -58,12 +62,12 @@ class Roster:
         """Insist on a quorum of admitted hospitals.
 
         Raises:
-            StudyFailed: there are fewer; the message says why the others are missing.
+            StudyRefused: there are fewer; the message says why the others are missing.
         """
         if len(self.sites) < quorum:
             asked = len(self.sites) + len(self.absences)
             reasons = "; ".join(sorted({absence.reason for absence in self.absences}))
-            raise StudyFailed(
+            raise StudyRefused(
                 f"{len(self.sites)} of {asked} hospitals were admitted and the quorum is {quorum}: {reasons}"
             )
 
