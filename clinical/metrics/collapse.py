@@ -59,6 +59,8 @@ def _nearly_nothing(predicted: float, true: float) -> str | None:
 
 def _same_for_all(tally: Tally, documents: int, *, rule: str) -> str | None:
     at = tally.at(rule)
+    if not tally.fingerprints[at].any():  # a noised tally has none
+        return None
     alike = int(np.max(tally.fingerprints[at, 1:]))
     # Where most documents truly share one set of codes, predicting that set is right.
     if alike < 0.95 * documents or 2 * int(tally.exact[at, 0]) >= alike:

@@ -190,6 +190,26 @@ class Tally:
         return cls(rules=tuple(RULES[n] for n in numbers), patients=patients, hospitals=hospitals, **taken)
 
 
+def count_documents(logits: Logits, labels: Labels, thresholds: Thresholds) -> Counts:
+    """Count document by document what a tally sums.
+
+    Returns:
+        int64 [N, 4 * L + len(COLUMNS)]: true positives, false positives and false negatives by rule, whether the
+        predicted set is exactly the true one by rule, and the columns of `clinical.metrics.ranking`.
+    """
+    truth = read_labels(labels)
+    documents = truth.shape[0]
+    ones = np.ones((1, documents), np.int32)
+    seen = _decide(logits, truth, thresholds.stack(codes=truth.shape[1]), ones)
+    coded = truth.per_document()
+    micro, exact = [], []
+    for hit, size in zip(seen.hits, seen.sizes, strict=True):
+        found = np.bincount(truth.documents[hit], minlength=documents)
+        micro += [found, size - found, coded - found]
+        exact.append(_exact(truth, hit, size))
+    return np.column_stack([*micro, *exact, measure_documents(truth, seen.ranks)]).astype(np.int64)
+
+
 def _shapes(rules: int, rows: int, codes: int) -> dict[str, tuple[type[np.integer[Any]], tuple[int, ...]]]:
     """Type and shape of every array of a tally."""
     return {
