@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from clients.policy import PolicyRefusal
-from privacy.accounting import PoissonGaussian, epsilon, noise_multiplier_for
+from privacy.accounting import PoissonGaussian, certify, noise_multiplier_for
 from privacy.ledger import BudgetExhausted, Ledger
 from privacy.statement import PrivacyStatement
 
@@ -125,7 +125,7 @@ def settle(study: Study, hospital: Hospital, *, run: str) -> dict[str, Any]:
     assert reservation is not None  # `settle` refuses a run it does not know
     spent = replace(reservation.event, steps=reservation.charged_steps)
     statement = PrivacyStatement(
-        epsilon=epsilon([spent], delta=study.privacy.delta),
+        epsilon=certify([spent], delta=study.privacy.delta),
         delta=study.privacy.delta,
         sampling_rate=spent.sampling_rate,
         noise_multiplier=spent.noise_multiplier,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import sqlalchemy as sa
 
-from privacy.accounting import PoissonGaussian, epsilon
+from privacy.accounting import PoissonGaussian, certify, epsilon
 from privacy.budget import (
     LedgerEntry,
     Reservation,
@@ -159,6 +159,7 @@ class Ledger:
 
         Raises:
             BudgetExhausted: what is charged, what other runs reserved and this study together pass the ceiling.
+            privacy.accounting.AccountantsDisagree: the cost cannot be certified, so nothing was reserved.
             ValueError: the run was reserved for another study, or is settled, or an argument is out of range.
         """
         if not run_id or not study_digest:
@@ -166,14 +167,14 @@ class Ledger:
         if not epsilon_ceiling > 0:
             raise ValueError(f"epsilon_ceiling must be > 0, got {epsilon_ceiling}")
         # composed once without the lock, so that the composition under it is a look-up unless another run came between
-        epsilon([*committed(self.entries(), reserved=True), event], delta=delta)
+        _fits([*committed(self.entries(), reserved=True), event], delta=delta, epsilon_ceiling=epsilon_ceiling)
         with self._writer.begin() as connection:
             _lock(connection)
             known = reservation_of(_of_run(connection, run_id), run_id)
             if known is not None:
                 return check_same_study(known, study_digest)
             already = committed(_read(connection), reserved=True)
-            fits = epsilon([*already, event], delta=delta) <= epsilon_ceiling
+            fits = _fits([*already, event], delta=delta, epsilon_ceiling=epsilon_ceiling)
             if fits:
                 details = {
                     "delta": delta,
@@ -222,7 +223,7 @@ class Ledger:
 
     def spent(self, *, delta: float, include_reserved: bool = False) -> float:
         """Returns the epsilon of everything charged, with or without what open reservations may still charge."""
-        return epsilon(committed(self.entries(), reserved=include_reserved), delta=delta)
+        return certify(committed(self.entries(), reserved=include_reserved), delta=delta)
 
     def room(self, *, delta: float, epsilon_ceiling: float, event: PoissonGaussian) -> Room:
         """Answers how much of a study still fits beside everything charged and reserved."""
@@ -268,6 +269,11 @@ class Ledger:
                 if not create:
                     raise FileNotFoundError(f"no privacy ledger in {self._engine.url.render_as_string()}")
                 _TABLES.create_all(connection)
+
+
+def _fits(events: list[PoissonGaussian], *, delta: float, epsilon_ceiling: float) -> bool:
+    """Admits only what two accountants agree on; a refusal needs but one."""
+    return epsilon(events, delta=delta) <= epsilon_ceiling and certify(events, delta=delta) <= epsilon_ceiling
 
 
 def _engine(url: str) -> sa.Engine:

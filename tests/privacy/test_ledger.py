@@ -17,7 +17,7 @@ from privacy.accounting import PoissonGaussian, epsilon
 from privacy.ledger import BudgetExhausted, Ledger, LedgerCorrupt
 
 DELTA = 1e-5
-STUDY = PoissonGaussian(0.05, 1.5, 600)  # epsilon 4.18
+STUDY = PoissonGaussian(0.05, 1.5, 600)  # epsilon 4.176
 ROUND = PoissonGaussian(0.05, 1.5, 20)
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def test_a_study_past_the_ceiling_is_refused_in_one_clear_line_and_leaves_no_tra
         reserve(ledger, "second", ceiling=5.0)
     line = str(refusal.value)
     assert "\n" not in line
-    for words in ("ceiling is epsilon 5", "4.183 is charged or reserved", "of its 600 steps would fit"):
+    for words in ("ceiling is epsilon 5", "4.176 is charged or reserved", "of its 600 steps would fit"):
         assert words in line
     assert ledger.entries() == before
     fit = int(re.search(r"(\d+) of its", line)[1])
