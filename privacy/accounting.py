@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -84,6 +85,9 @@ class PoissonGaussian(_Composable):
             raise ValueError(f"noise_multiplier must be finite and >= 0, got {self.noise_multiplier}")
         if self.steps < 0:
             raise ValueError(f"steps must be >= 0, got {self.steps}")
+        # a ledger hashes these as JSON: an integer rate or a NumPy number must read back as what was written
+        for name, kind in (("sampling_rate", float), ("noise_multiplier", float), ("steps", operator.index)):
+            object.__setattr__(self, name, kind(getattr(self, name)))
 
     def groups(self) -> Iterator[Group]:
         """Yields the event's one group."""
