@@ -117,11 +117,12 @@ class Ledger:
         try:
             ledger._prepare(create=create)
             ledger.verify()
-        except sa.exc.DatabaseError as error:
+        except (sa.exc.DatabaseError, UnicodeDecodeError) as error:
             ledger.close()
+            reason = getattr(error, "orig", error)
             if ledger._engine.dialect.name == "postgresql" and isinstance(error, sa.exc.OperationalError):
-                raise ConnectionError(f"no connection to the privacy ledger {shown}: {error.orig}") from error
-            raise LedgerCorrupt(f"{shown} cannot be read as a privacy ledger: {error.orig}") from error
+                raise ConnectionError(f"no connection to the privacy ledger {shown}: {reason}") from error
+            raise LedgerCorrupt(f"{shown} cannot be read as a privacy ledger: {reason}") from error
         except BaseException:
             ledger.close()
             raise
@@ -334,8 +335,9 @@ def _read(connection: sa.Connection, where: sa.ColumnElement[bool] | None = None
             details = json.loads(row.details)
         except (TypeError, ValueError) as error:
             raise LedgerCorrupt(f"ledger row {row.sequence} holds no valid event: {error}") from error
-        if canonical(details) != row.details:
-            raise LedgerCorrupt(f"ledger row {row.sequence} does not hold its details as they were written")
+        texts = (row.at, row.kind, row.run_id, row.previous, row.hash)
+        if canonical(details) != row.details or not all(isinstance(text, str) for text in texts):
+            raise LedgerCorrupt(f"ledger row {row.sequence} does not hold its values as they were written")
         yield LedgerEntry(row.sequence, row.at, row.kind, row.run_id, event, details, row.previous, row.hash)
 
 
