@@ -203,7 +203,7 @@ def noise_multiplier_for(target_epsilon: float, *, delta: float, sampling_rate: 
         steps: steps of the whole study, >= 1.
 
     Returns:
-        A noise multiplier; its cost lies within 0.2 % below the target.
+        A noise multiplier; its cost lies within 0.05 % below the target.
 
     Raises:
         ValueError: an argument is outside its range, or no noise up to 10,000 meets the target.
@@ -252,8 +252,8 @@ def _least(cost: _Cost, target: float, high: float) -> float:
         high, high_cost = low, low_cost
         low = high * min(0.98 * high_cost / target, 0.98)
         low_cost = cost(low)
-    while high_cost < target * 0.998 and high / low > 1.0005:
-        share = math.log(low_cost / (0.9995 * target)) / math.log(low_cost / high_cost)
+    while high_cost < target * 0.9995 and high / low > 1.0001:
+        share = math.log(low_cost / (0.9998 * target)) / math.log(low_cost / high_cost)
         middle = low * (high / low) ** min(max(share, 0.02), 0.98)
         middle_cost = cost(middle)
         if middle_cost <= target:

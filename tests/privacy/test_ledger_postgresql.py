@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -162,3 +163,19 @@ def test_two_processes_that_create_reserve_and_charge_at_once_never_pass_the_cei
         assert {entry.run_id.split()[0] for entry in reserved} == {"first", "second"}
         assert 2.0 < ledger.spent(delta=DELTA, include_reserved=True) <= 3.0
         assert len(reserved) < 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["sqlite", "postgres"])
+def test_a_hospital_killed_at_random_instants_has_charged_whatever_it_released(place, request):
+    url = ["--url", request.getfixturevalue("postgres")] if place == "postgres" else []
+    script = subprocess.run(
+        [sys.executable, "benchmarks/kill_points.py", "--kills", "25", "--seed", "3", *url],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert script.returncode == 0, script.stdout + script.stderr
+    assert "violations (a broken chain, or a release without its charge): 0" in script.stdout
