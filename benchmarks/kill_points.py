@@ -86,7 +86,7 @@ def main() -> None:
         work = Work(admission.plan(STUDY, PATIENTS), make_examples(), options.charge_late)
         warm_up(work)
         for number in range(options.kills):
-            folder = Path(scratch) / str(number // KILLS_A_LEDGER)
+            folder = Path(scratch) / ("server" if options.url else str(number // KILLS_A_LEDGER))
             hospital = make_hospital(folder, options.url)
             findings.phases[kill_once(hospital, work, day=number, rng=rng)] += 1
             inspect(hospital, findings)
@@ -217,7 +217,7 @@ def released_files(hospital: Hospital) -> list[Path]:
 
 
 def describe(options: argparse.Namespace, findings: Findings, *, seconds: float) -> str:
-    where = "PostgreSQL" if options.url else f"SQLite, a new ledger after {KILLS_A_LEDGER} kills"
+    where = "one PostgreSQL ledger" if options.url else f"SQLite, a new ledger after {KILLS_A_LEDGER} kills"
     phases = ", ".join(f"{phase} {findings.phases[phase]}" for phase in PHASES)
     lines = [
         f"{options.kills} kills (seed {options.seed}, {where}, {seconds:.0f} s)",
