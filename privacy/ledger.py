@@ -333,10 +333,11 @@ def _read(connection: sa.Connection, where: sa.ColumnElement[bool] | None = None
         try:
             event = PoissonGaussian(row.sampling_rate, row.noise_multiplier, row.steps)
             details = json.loads(row.details)
+            unchanged = canonical(details) == row.details
         except (TypeError, ValueError) as error:
             raise LedgerCorrupt(f"ledger row {row.sequence} holds no valid event: {error}") from error
         texts = (row.at, row.kind, row.run_id, row.previous, row.hash)
-        if canonical(details) != row.details or not all(isinstance(text, str) for text in texts):
+        if not unchanged or not all(isinstance(text, str) for text in texts):
             raise LedgerCorrupt(f"ledger row {row.sequence} does not hold its values as they were written")
         yield LedgerEntry(row.sequence, row.at, row.kind, row.run_id, event, details, row.previous, row.hash)
 

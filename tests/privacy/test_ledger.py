@@ -250,6 +250,7 @@ def test_a_flipped_bit_anywhere_in_the_file_is_found_or_changes_nothing(tmp_path
         "steps = steps - 1",
         "details = details || ' '",
         "details = replace(details, '8', '9')",
+        "details = replace(details, '1e-05', '1e405')",
         "previous = 'f' || substr(previous, 2)",
         "hash = substr(hash, 2) || 'g'",
         "sequence = 7",
