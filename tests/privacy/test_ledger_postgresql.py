@@ -160,7 +160,6 @@ def test_two_processes_that_create_reserve_and_charge_at_once_never_pass_the_cei
     assert complaints == ["", ""]
     with Ledger.open(where) as ledger:
         reserved = [entry for entry in ledger.entries() if entry.kind == "reserve"]
-        assert {entry.run_id.split()[0] for entry in reserved} == {"first", "second"}
         assert 2.0 < ledger.spent(delta=DELTA, include_reserved=True) <= 3.0
         assert len(reserved) < 16
 
