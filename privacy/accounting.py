@@ -192,6 +192,11 @@ def certify(events: Event | Iterable[Event], *, delta: float) -> float:
     return bound
 
 
+def accountant_of(bound: float) -> str:
+    """Names what stands behind an epsilon that `certify` returned."""
+    return ACCOUNTANT if bound <= _CHECKED_TO else "PRV, not cross-checked above epsilon 100"
+
+
 @functools.lru_cache(maxsize=256)
 def noise_multiplier_for(target_epsilon: float, *, delta: float, sampling_rate: float, steps: int) -> float:
     """Finds the least noise whose certified cost stays within a target.

@@ -28,7 +28,7 @@ def show(
     ] = None,
 ) -> None:
     """Show every run and what it costs alone, and what all of them cost together."""
-    from privacy.accounting import ACCOUNTANT, RELATION
+    from privacy.accounting import RELATION, accountant_of
 
     with _open(where) as ledger:
         entries = ledger.entries()
@@ -47,7 +47,7 @@ def show(
         ceiling = f" Ceiling of the last reservation: {reserved[-1]['epsilon_ceiling']:g}." if reserved else ""
         console.print(
             f"Charged: epsilon {charged:.4g}; with open reservations {promised:.4g}; at delta {delta:.2g}, per "
-            f"patient, {RELATION}, {ACCOUNTANT}.{ceiling}\n"
+            f"patient, {RELATION}, {accountant_of(promised)}.{ceiling}\n"
             "Epsilons of runs do not add up: the total is their composition.",
             highlight=False,
         )

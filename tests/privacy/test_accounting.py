@@ -136,6 +136,14 @@ def test_accountants_that_disagree_stop_everything(monkeypatch):
         certify(events, delta=1e-5)
 
 
+def test_an_epsilon_beyond_meaning_is_named_as_not_cross_checked(monkeypatch):
+    monkeypatch.setattr(accounting, "_pld_epsilon", lambda *_, **__: pytest.fail("the second accountant was asked"))
+    hopeless = certify([PoissonGaussian(1.0, 0.07, 1)], delta=1e-5)
+    assert hopeless > 100
+    assert "not cross-checked" in accounting.accountant_of(hopeless)
+    assert accounting.accountant_of(8.0) == accounting.ACCOUNTANT
+
+
 def test_a_coarse_second_grid_is_refined_before_it_is_believed(monkeypatch):
     events, widths = [PoissonGaussian(0.043, 1.2, 77)], []
 
