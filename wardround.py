@@ -22,6 +22,10 @@ COMMANDS = {
     "report": ("server.commands", "report"),
     "ledger": ("privacy.commands", "app"),
 }
+# commands of a group that need more than the group's own room may import
+ADDED = {
+    "ledger": {"plan": ("clients.commands", "plan")},
+}
 
 
 class Rooms(TyperGroup):
@@ -37,15 +41,23 @@ class Rooms(TyperGroup):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[cmd_name]
-        command = getattr(import_module(module), attribute)
-        if not isinstance(command, typer.Typer):
-            alone = typer.Typer(add_completion=False)
-            alone.command()(command)
-            command = alone
-        mounted = typer.main.get_command(command)
-        mounted.name = cmd_name
+        mounted = _mount(cmd_name, *COMMANDS[cmd_name])
+        if isinstance(mounted, TyperGroup):
+            for name, place in ADDED.get(cmd_name, {}).items():
+                mounted.add_command(_mount(name, *place))
         return mounted
+
+
+def _mount(name: str, module: str, attribute: str) -> click.Command:
+    """Import a Typer, or the function of one command, and make it a command of this name."""
+    command = getattr(import_module(module), attribute)
+    if not isinstance(command, typer.Typer):
+        alone = typer.Typer(add_completion=False)
+        alone.command()(command)
+        command = alone
+    mounted = typer.main.get_command(command)
+    mounted.name = name
+    return mounted
 
 
 app = typer.Typer(cls=Rooms, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

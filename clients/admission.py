@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from clients.policy import PolicyRefusal
-from privacy.accounting import PoissonGaussian, epsilon, noise_multiplier_for
+from privacy.accounting import PoissonGaussian, accountant_of, certify, noise_multiplier_for
 from privacy.ledger import BudgetExhausted, Ledger
 from privacy.statement import PrivacyStatement
 
@@ -124,8 +124,9 @@ def settle(study: Study, hospital: Hospital, *, run: str) -> dict[str, Any]:
         head = ledger.head
     assert reservation is not None  # `settle` refuses a run it does not know
     spent = replace(reservation.event, steps=reservation.charged_steps)
+    cost = certify([spent], delta=study.privacy.delta)
     statement = PrivacyStatement(
-        epsilon=epsilon([spent], delta=study.privacy.delta),
+        epsilon=cost,
         delta=study.privacy.delta,
         sampling_rate=spent.sampling_rate,
         noise_multiplier=spent.noise_multiplier,
@@ -133,6 +134,7 @@ def settle(study: Study, hospital: Hospital, *, run: str) -> dict[str, Any]:
         steps=spent.steps,
         not_covered=NOT_COVERED,
         reproducible_noise=study.privacy.reproducible_noise,
+        accountant=accountant_of(cost),
     )
     ledger_says = {"epsilon_all_runs": total, "ceiling": hospital.policy.epsilon_ceiling, "head": head}
     return {"statement": asdict(statement), "ledger": ledger_says}

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+GENESIS = "0" * 64
+
+
+class LedgerCorrupt(ValueError):
+    """A ledger whose chain of hashes is broken; the message names the first row that does not fit."""
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """One row.
@@ -87,6 +94,37 @@ class Room:
 def canonical(value: Any) -> str:
     """Returns the one JSON text of a value: sorted keys, no spaces, shortest floats."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def check_chain(entries: Iterable[LedgerEntry], *, containing: str | None = None) -> str:
+    """Recomputes the chain of hashes and returns its head; 64 zeros for no rows.
+
+    Args:
+        entries: every row, in order.
+        containing: a head noted earlier, which must still be in the chain; finds rows cut off the end.
+
+    Raises:
+        LedgerCorrupt: names the first row that does not fit.
+    """
+    previous, seen = GENESIS, {GENESIS}
+    for expected, entry in enumerate(entries, start=1):
+        if entry.sequence != expected:
+            raise LedgerCorrupt(f"ledger row {expected} is missing: the next one is {entry.sequence}")
+        if entry.previous != previous or not _matches(entry):
+            raise LedgerCorrupt(f"ledger row {expected} ({entry.kind} of {entry.at}) does not match its hash")
+        previous = entry.hash
+        seen.add(previous)
+    if containing is not None and containing not in seen:
+        raise LedgerCorrupt(f"ledger rows are missing from the end: {containing[:12]}... is not in the chain")
+    return previous
+
+
+def _matches(entry: LedgerEntry) -> bool:
+    """Tells whether a row is what was hashed; a damaged one may hold what has no JSON text at all."""
+    try:
+        return entry.digest() == entry.hash
+    except (TypeError, ValueError):
+        return False
 
 
 def committed(entries: Iterable[LedgerEntry], *, reserved: bool) -> list[PoissonGaussian]:

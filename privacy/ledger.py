@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import sqlalchemy as sa
 
-from privacy.accounting import PoissonGaussian, epsilon
+from privacy.accounting import PoissonGaussian, certify, epsilon
 from privacy.budget import (
+    GENESIS,
+    LedgerCorrupt,
     LedgerEntry,
     Reservation,
     Room,
     canonical,
+    check_chain,
     check_same_study,
     check_within,
     committed,
@@ -40,8 +43,8 @@ __all__ = ["BudgetExhausted", "Ledger", "LedgerCorrupt", "LedgerEntry", "Reserva
 
 Kind = Literal["reserve", "charge", "settle"]
 
-_GENESIS = "0" * 64
 _BUSY_SECONDS = 120.0  # how long a writer waits for another one's composition
+_LONGEST_RUN_ID = 200
 _TABLES = sa.MetaData()
 _ROWS = sa.Table(
     "privacy_ledger",
@@ -49,7 +52,7 @@ _ROWS = sa.Table(
     sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("at", sa.String(40), nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("run_id", sa.String(200), nullable=False, index=True),
+    sa.Column("run_id", sa.String(_LONGEST_RUN_ID), nullable=False),
     sa.Column("sampling_rate", sa.Double, nullable=False),
     sa.Column("noise_multiplier", sa.Double, nullable=False),
     sa.Column("steps", sa.Integer, nullable=False),
@@ -57,23 +60,27 @@ _ROWS = sa.Table(
     sa.Column("previous", sa.String(64), nullable=False),
     sa.Column("hash", sa.String(64), nullable=False),
 )
-for _verb in ("UPDATE", "DELETE"):
-    sa.event.listen(
-        _ROWS,
-        "after_create",
-        sa.DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER privacy_ledger_no_{_verb.lower()} BEFORE {_verb} ON privacy_ledger "
-            "BEGIN SELECT RAISE(ABORT, 'the privacy ledger is append-only'); END"
-        ).execute_if(dialect="sqlite"),
-    )
+_SQLITE_GUARDS = """
+CREATE TRIGGER privacy_ledger_no_update BEFORE UPDATE ON privacy_ledger
+BEGIN SELECT RAISE(ABORT, 'the privacy ledger is append-only'); END;;
+CREATE TRIGGER privacy_ledger_no_delete BEFORE DELETE ON privacy_ledger
+BEGIN SELECT RAISE(ABORT, 'the privacy ledger is append-only'); END;;
+CREATE TRIGGER privacy_ledger_no_replace BEFORE INSERT ON privacy_ledger
+WHEN NEW.sequence <> (SELECT COALESCE(MAX(sequence), 0) + 1 FROM privacy_ledger)
+BEGIN SELECT RAISE(ABORT, 'the privacy ledger is append-only'); END
+"""  # the last one because INSERT OR REPLACE deletes without asking the one before
+_POSTGRESQL_GUARDS = """
+CREATE FUNCTION privacy_ledger_refuses() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'the privacy ledger is append-only'; END $$;;
+CREATE TRIGGER privacy_ledger_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON privacy_ledger
+FOR EACH STATEMENT EXECUTE FUNCTION privacy_ledger_refuses()
+"""
+_GUARDS = {"sqlite": _SQLITE_GUARDS, "postgresql": _POSTGRESQL_GUARDS}
+_CREATION_LOCK = 0x57617264726F756E  # any number that everyone who creates a ledger agrees on
 
 
 class BudgetExhausted(ValueError):
     """A study that would pass the hospital's ceiling; nothing was reserved."""
-
-
-class LedgerCorrupt(ValueError):
-    """A ledger whose chain of hashes is broken; the message names the first row that does not fit."""
 
 
 class Ledger:
@@ -100,24 +107,22 @@ class Ledger:
             create: make an empty ledger where there is none.
 
         Raises:
+            ConnectionError: the database server does not answer or does not let us in.
             FileNotFoundError: there is no ledger and `create` is False.
             LedgerCorrupt: the hash chain is broken, or the file is not a ledger.
-            ValueError: the database is neither SQLite nor PostgreSQL.
+            ValueError: the URL is none, or the database is neither SQLite nor PostgreSQL.
         """
-        text = str(url_or_path)
-        if "://" not in text:
-            path = Path(text).expanduser().absolute()
-            if not create and not path.is_file():
-                raise FileNotFoundError(f"no privacy ledger at {path}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = f"sqlite:///{path}"
-        ledger = cls(_engine(text))
+        ledger = cls(_engine(_url(str(url_or_path), create=create)))
+        shown = ledger._engine.url.render_as_string(hide_password=True)
         try:
             ledger._prepare(create=create)
             ledger.verify()
-        except sa.exc.DatabaseError as error:
+        except (sa.exc.DatabaseError, UnicodeDecodeError) as error:
             ledger.close()
-            raise LedgerCorrupt(f"{url_or_path} cannot be read as a privacy ledger: {error.orig}") from error
+            reason = getattr(error, "orig", error)
+            if ledger._engine.dialect.name == "postgresql" and isinstance(error, sa.exc.OperationalError):
+                raise ConnectionError(f"no connection to the privacy ledger {shown}: {reason}") from error
+            raise LedgerCorrupt(f"{shown} cannot be read as a privacy ledger: {reason}") from error
         except BaseException:
             ledger.close()
             raise
@@ -159,21 +164,22 @@ class Ledger:
 
         Raises:
             BudgetExhausted: what is charged, what other runs reserved and this study together pass the ceiling.
+            privacy.accounting.AccountantsDisagree: the cost cannot be certified, so nothing was reserved.
             ValueError: the run was reserved for another study, or is settled, or an argument is out of range.
         """
-        if not run_id or not study_digest:
-            raise ValueError("a reservation needs a run_id and a study_digest")
+        if not study_digest or not (run_id.isprintable() and 0 < len(run_id) <= _LONGEST_RUN_ID):
+            raise ValueError("a reservation needs a run_id of 1 to 200 printable characters and a study_digest")
         if not epsilon_ceiling > 0:
             raise ValueError(f"epsilon_ceiling must be > 0, got {epsilon_ceiling}")
         # composed once without the lock, so that the composition under it is a look-up unless another run came between
-        epsilon([*committed(self.entries(), reserved=True), event], delta=delta)
+        _fits([*committed(self.entries(), reserved=True), event], delta=delta, epsilon_ceiling=epsilon_ceiling)
         with self._writer.begin() as connection:
             _lock(connection)
             known = reservation_of(_of_run(connection, run_id), run_id)
             if known is not None:
                 return check_same_study(known, study_digest)
             already = committed(_read(connection), reserved=True)
-            fits = epsilon([*already, event], delta=delta) <= epsilon_ceiling
+            fits = _fits([*already, event], delta=delta, epsilon_ceiling=epsilon_ceiling)
             if fits:
                 details = {
                     "delta": delta,
@@ -222,7 +228,7 @@ class Ledger:
 
     def spent(self, *, delta: float, include_reserved: bool = False) -> float:
         """Returns the epsilon of everything charged, with or without what open reservations may still charge."""
-        return epsilon(committed(self.entries(), reserved=include_reserved), delta=delta)
+        return certify(committed(self.entries(), reserved=include_reserved), delta=delta)
 
     def room(self, *, delta: float, epsilon_ceiling: float, event: PoissonGaussian) -> Room:
         """Answers how much of a study still fits beside everything charged and reserved."""
@@ -251,31 +257,55 @@ class Ledger:
         Raises:
             LedgerCorrupt: names the first row that does not fit.
         """
-        previous, seen = _GENESIS, {_GENESIS}
-        for expected, entry in enumerate(self.entries(), start=1):
-            if entry.sequence != expected:
-                raise LedgerCorrupt(f"ledger row {expected} is missing: the next one is {entry.sequence}")
-            if entry.previous != previous or entry.digest() != entry.hash:
-                raise LedgerCorrupt(f"ledger row {expected} ({entry.kind} of {entry.at}) does not match its hash")
-            previous = entry.hash
-            seen.add(previous)
-        if containing is not None and containing not in seen:
-            raise LedgerCorrupt(f"ledger rows are missing from the end: {containing[:12]}... is not in the chain")
+        check_chain(self.entries(), containing=containing)
 
     def _prepare(self, *, create: bool) -> None:
         with self._writer.begin() as connection:
-            if not sa.inspect(connection).has_table(_ROWS.name):
-                if not create:
-                    raise FileNotFoundError(f"no privacy ledger in {self._engine.url.render_as_string()}")
-                _TABLES.create_all(connection)
+            if sa.inspect(connection).has_table(_ROWS.name):
+                return
+            if not create:
+                raise FileNotFoundError(f"no privacy ledger in {self._engine.url.render_as_string()}")
+            dialect = connection.dialect.name
+            if dialect == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
+                if sa.inspect(connection).has_table(_ROWS.name):
+                    return
+            elif sa.inspect(connection).get_table_names():  # damage must not pass for a ledger that is new
+                raise LedgerCorrupt(f"{self._engine.url.database} holds other tables and no privacy ledger")
+            _TABLES.create_all(connection)
+            for guard in _GUARDS[dialect].split(";;"):
+                connection.exec_driver_sql(guard)
 
 
-def _engine(url: str) -> sa.Engine:
-    backend = sa.engine.make_url(url).get_backend_name()
-    if backend == "postgresql":
-        return sa.create_engine(url)
-    if backend != "sqlite":
+def _url(text: str, *, create: bool) -> sa.URL:
+    """Reads a URL, or the path of an SQLite file; makes the file's folder when the ledger may be made."""
+    if "://" not in text:
+        path = Path(text).expanduser().absolute()
+        if not create and not path.is_file():
+            raise FileNotFoundError(f"no privacy ledger at {path}")
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return sa.URL.create("sqlite", database=str(path))
+    try:
+        url = sa.make_url(text)
+        backend = url.get_backend_name()
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise ValueError("the ledger's URL is none: write postgresql+psycopg://user@host/database") from error
+    if backend not in _GUARDS:
         raise ValueError(f"the ledger lives in SQLite or PostgreSQL, not in {backend}")
+    return url.set(drivername="postgresql+psycopg") if backend == "postgresql" else url
+
+
+def _fits(events: list[PoissonGaussian], *, delta: float, epsilon_ceiling: float) -> bool:
+    """Admits only what two accountants agree on; a refusal needs but one."""
+    return epsilon(events, delta=delta) <= epsilon_ceiling and certify(events, delta=delta) <= epsilon_ceiling
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() == "postgresql":
+        # a server may be set up weaker: rows must be on disk, and what is read under the lock must be the latest
+        options = "-c synchronous_commit=on"
+        return sa.create_engine(url, connect_args={"options": options}, isolation_level="READ COMMITTED")
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
 
     @sa.event.listens_for(engine, "connect")
@@ -303,8 +333,12 @@ def _read(connection: sa.Connection, where: sa.ColumnElement[bool] | None = None
         try:
             event = PoissonGaussian(row.sampling_rate, row.noise_multiplier, row.steps)
             details = json.loads(row.details)
+            unchanged = canonical(details) == row.details
         except (TypeError, ValueError) as error:
             raise LedgerCorrupt(f"ledger row {row.sequence} holds no valid event: {error}") from error
+        texts = (row.at, row.kind, row.run_id, row.previous, row.hash)
+        if not unchanged or not all(isinstance(text, str) for text in texts):
+            raise LedgerCorrupt(f"ledger row {row.sequence} does not hold its values as they were written")
         yield LedgerEntry(row.sequence, row.at, row.kind, row.run_id, event, details, row.previous, row.hash)
 
 
@@ -316,7 +350,7 @@ def _tail(connection: sa.Connection) -> tuple[int, str]:
     """Sequence and hash of the last row."""
     query = sa.select(_ROWS.c.sequence, _ROWS.c.hash).order_by(_ROWS.c.sequence.desc()).limit(1)
     row = connection.execute(query).first()
-    return (0, _GENESIS) if row is None else (row.sequence, row.hash)
+    return (0, GENESIS) if row is None else (row.sequence, row.hash)
 
 
 def _append(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from study.protocol import Study
 
 FORMAT = 1
-SOFTWARE = ("flwr", "torch", "numpy", "opacus", "sentence-transformers", "meds", "icd-mappings")
+SOFTWARE = ("flwr", "torch", "numpy", "opacus", "dp-accounting", "sentence-transformers", "meds", "icd-mappings")
 
 
 def runs_folder(study: Study) -> Path:

@@ -10,6 +10,9 @@ import pytest
 
 from study.defaults import build
 from study.protocol import Study, Value
+from tests.postgres import postgres, postgres_server
+
+__all__ = ["postgres", "postgres_server"]  # fixtures
 
 SMALL = {
     "federation.rounds": 2,

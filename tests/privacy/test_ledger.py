@@ -9,15 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from privacy.accounting import PoissonGaussian, epsilon
+from privacy import accounting
+from privacy.accounting import AccountantsDisagree, PoissonGaussian, epsilon
 from privacy.ledger import BudgetExhausted, Ledger, LedgerCorrupt
 
 DELTA = 1e-5
-STUDY = PoissonGaussian(0.05, 1.5, 600)  # epsilon 4.18
+STUDY = PoissonGaussian(0.05, 1.5, 600)  # epsilon 4.176
 ROUND = PoissonGaussian(0.05, 1.5, 20)
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +73,7 @@ def test_a_study_past_the_ceiling_is_refused_in_one_clear_line_and_leaves_no_tra
         reserve(ledger, "second", ceiling=5.0)
     line = str(refusal.value)
     assert "\n" not in line
-    for words in ("ceiling is epsilon 5", "4.183 is charged or reserved", "of its 600 steps would fit"):
+    for words in ("ceiling is epsilon 5", "4.176 is charged or reserved", "of its 600 steps would fit"):
         assert words in line
     assert ledger.entries() == before
     fit = int(re.search(r"(\d+) of its", line)[1])
@@ -207,6 +209,85 @@ def test_a_changed_or_missing_row_is_found_at_opening_and_named(path, statement,
         Ledger.open(path)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a ledger with a few runs, and what it says."""
+    path = tmp_path_factory.mktemp("whole") / "ledger.db"
+    with Ledger.open(path) as ledger:
+        for run_id in ("first", "second"):
+            reserve(ledger, run_id, PoissonGaussian(0.05, 3.0, 60), ceiling=8)
+            for _ in range(3):
+                ledger.charge(run_id, PoissonGaussian(0.05, 3.0, 20))
+        ledger.settle("first")
+        return path.read_bytes(), ledger.entries()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flipped_bit_anywhere_in_the_file_is_found_or_changes_nothing(tmp_path, whole, data):
+    content, entries = bytearray(whole[0]), whole[1]
+    used = [i for i, byte in enumerate(content) if byte]  # half the file is free space
+    position = data.draw(st.sampled_from(used) | st.integers(0, len(content) - 1))
+    content[position] ^= 1 << data.draw(st.integers(0, 7))
+    path = tmp_path / "flipped.db"
+    path.write_bytes(content)
+    try:
+        with Ledger.open(path, create=False) as ledger:
+            assert ledger.entries() == entries
+            assert ledger.reservation("second").charged_steps == 60
+    except (LedgerCorrupt, FileNotFoundError):
+        pass
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "at = at || '0'",
+        "kind = 'charge'",
+        "run_id = 'other'",
+        "sampling_rate = sampling_rate * (1 + 1e-15)",
+        "noise_multiplier = 3",
+        "steps = steps - 1",
+        "details = details || ' '",
+        "details = replace(details, '8', '9')",
+        "details = replace(details, '1e-05', '1e405')",
+        "previous = 'f' || substr(previous, 2)",
+        "hash = substr(hash, 2) || 'g'",
+        "sequence = 7",
+    ],
+)
+def test_a_change_of_any_column_is_found(path, change):
+    with Ledger.open(path) as ledger:
+        reserve(ledger)
+        ledger.charge("first", ROUND)
+    tamper(path, f"UPDATE privacy_ledger SET {change} WHERE sequence = 1")
+    with pytest.raises(LedgerCorrupt, match="row 1"):
+        Ledger.open(path)
+
+
+def test_damage_does_not_pass_for_a_new_ledger(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE privacy_lfdger (sequence INTEGER)")
+    connection.close()
+    with pytest.raises(LedgerCorrupt, match="no privacy ledger"):
+        Ledger.open(path)
+
+
+def test_whole_numbers_and_numpy_numbers_read_back_as_they_were_written(path):
+    with Ledger.open(path) as ledger:
+        reserve(ledger, event=PoissonGaussian(1, 20, np.int64(4)))
+        ledger.charge("first", PoissonGaussian(1, np.float32(20), 2))
+    with Ledger.open(path) as ledger:
+        assert ledger.reservation("first").charged_steps == 2
+
+
+def test_a_cost_that_cannot_be_certified_is_not_reserved(ledger, monkeypatch):
+    monkeypatch.setattr(accounting, "_pld_epsilon", lambda *_, **__: 9.9)
+    with pytest.raises(AccountantsDisagree):
+        reserve(ledger, event=PoissonGaussian(0.0512, 1.5, 300))
+    assert ledger.entries() == []
+
+
 def test_rows_cut_off_the_end_are_found_with_a_head_noted_earlier(path):
     with Ledger.open(path) as ledger:
         reserve(ledger)
@@ -223,7 +304,11 @@ def test_rows_cut_off_the_end_are_found_with_a_head_noted_earlier(path):
 def test_the_database_itself_refuses_to_change_or_delete_rows(path, ledger):
     reserve(ledger)
     connection = sqlite3.connect(path)
-    for statement in ("UPDATE privacy_ledger SET steps = 0", "DELETE FROM privacy_ledger"):
+    for statement in (
+        "UPDATE privacy_ledger SET steps = 0",
+        "DELETE FROM privacy_ledger",
+        "INSERT OR REPLACE INTO privacy_ledger SELECT * FROM privacy_ledger",
+    ):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             connection.execute(statement)
     connection.close()

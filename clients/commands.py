@@ -1,0 +1,81 @@
+"""The hospital's own commands: what a study would cost here, before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # Typer resolves annotations at run time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from clients.forecast import Forecast
+    from study.protocol import Study
+
+
+def plan(
+    hospital: Annotated[Path, typer.Argument(help="The hospital's folder.")],
+    study: Annotated[
+        Path | None, typer.Argument(help="A preset: TOML that changes some of the study's defaults.")
+    ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="One more change, for example privacy.epsilon=3")
+    ] = None,
+    ledger: Annotated[str | None, typer.Option(help="The ledger's file or URL; else ledger.db in the folder.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="The site policy; else policy.toml in the folder.")] = None,
+) -> None:
+    """Say what a study would cost here, what is left after it and how many rounds fit.
+
+    Reads no patient and reserves nothing. Exits 1 where the study would be refused.
+    """
+    from clients.forecast import forecast
+    from clients.hospital import locate
+    from study.defaults import build, read_changes
+
+    if not hospital.is_dir():
+        raise FileNotFoundError(f"no hospital at {hospital}: name a folder that `wardround data` has written")
+    proposed = build(read_changes(study, change or []))
+    places = {"data": str(hospital), "ledger": ledger, "policy": None if policy is None else str(policy)}
+    answer = forecast(proposed, locate(proposed, {key: value for key, value in places.items() if value is not None}))
+    typer.echo(_describe(proposed, answer))
+    raise typer.Exit(0 if answer.refusal is None else 1)
+
+
+def _describe(study: Study, answer: Forecast) -> str:
+    """The whole answer as text."""
+    rows = _rows(study, answer)
+    widest = max(len(name) for name, _ in rows)
+    if answer.refusal is not None:
+        verdict = f"This hospital would refuse the study: {answer.refusal}."
+    elif answer.cost is None:
+        verdict = "This hospital would admit the study, which promises its patients nothing."
+    else:
+        verdict = "This hospital would admit the study."
+    lines = [f"{name:<{widest}}  {value}" for name, value in rows]
+    title = f"Study {study.study.name} at {answer.hospital}, from metadata and ledger: no patient was read."
+    return "\n".join([title, "", *lines, "", verdict])
+
+
+def _rows(study: Study, answer: Forecast) -> list[tuple[str, str]]:
+    """What is said, line by line."""
+    from clients.forecast import MOST_ROUNDS
+
+    planned, rounds, cost = answer.plan, study.federation.rounds, answer.cost
+    rows = [
+        ("patients in the training split", f"{planned.patients}"),
+        ("rounds", f"{rounds} of {planned.steps} steps, each with {planned.sampling_rate:.1%} of the patients"),
+    ]
+    if cost is None:
+        return [*rows, ("epsilon", "none: the study has no differential privacy and charges nothing")]
+    many = "at least " if cost.rounds_that_fit == MOST_ROUNDS else ""
+    fits = f"{many}{cost.rounds_that_fit} like these, beside what is promised; the study asks for {rounds}"
+    return [
+        *rows,
+        ("noise multiplier", f"{planned.noise_multiplier:.4g}"),
+        ("epsilon of the study alone", f"{cost.alone:.4g} at delta {study.privacy.delta:g}, for every patient"),
+        ("charged by earlier runs", f"{cost.charged:.4g}"),
+        ("with open reservations", f"{cost.promised:.4g}"),
+        ("with this study", f"{cost.together:.4g} (composed, not added)"),
+        ("ceiling of site policy", f"{answer.ceiling:g}"),
+        ("left after it", f"{answer.left:.4g}"),
+        ("rounds that fit", fits),
+    ]

@@ -1,0 +1,109 @@
+"""What a study would cost a hospital's patients, answered before a patient is read and before anything is reserved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from clients.admission import Plan, plan, training_patients
+from clients.policy import PolicyRefusal
+from privacy.accounting import PoissonGaussian, certify, epsilon
+from privacy.budget import committed
+from privacy.ledger import Ledger
+
+if TYPE_CHECKING:
+    from clients.hospital import Hospital
+    from study.protocol import Study
+
+MOST_ROUNDS = 100_000  # beyond it the answer is "more than anyone runs"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Epsilons at the study's delta; they do not add up, each is a composition."""
+
+    alone: float  # of the whole study by itself
+    charged: float  # of what all earlier runs released
+    promised: float  # the same with what open reservations may still charge
+    together: float  # of the promised and the study
+    rounds_that_fit: int  # under the ceiling beside the promised, at most `MOST_ROUNDS`
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A hospital's answer to a study, for its own people: it holds counts that need not leave."""
+
+    hospital: str
+    plan: Plan
+    ceiling: float
+    cost: Cost | None  # None without differential privacy
+    refusal: str | None  # why the study would be refused; None where it would be admitted
+
+    @property
+    def left(self) -> float | None:
+        """What the ceiling leaves after the study."""
+        return None if self.cost is None else max(self.ceiling - self.cost.together, 0.0)
+
+
+def forecast(study: Study, hospital: Hospital) -> Forecast:
+    """Work out a study's cost at a hospital from its policy, its metadata and its ledger; nothing is written.
+
+    Raises:
+        ValueError: the training split is empty, or no noise meets the study's epsilon.
+        privacy.ledger.LedgerCorrupt: the ledger does not verify.
+        privacy.accounting.AccountantsDisagree: the cost cannot be certified.
+    """
+    patients = training_patients(hospital)
+    if patients == 0:
+        raise ValueError(f"hospital {hospital.name} has no patient in its training split")
+    planned = plan(study, patients)
+    refusal = _refusal(study, hospital, patients)
+    event = planned.event(rounds=study.federation.rounds)
+    ceiling = hospital.policy.epsilon_ceiling
+    if event is None:
+        return Forecast(hospital.name, planned, ceiling, None, refusal)
+    charged, promised = (_committed(hospital, reserved=reserved) for reserved in (False, True))
+    delta = study.privacy.delta
+    cost = Cost(
+        alone=certify([event], delta=delta),
+        charged=certify(charged, delta=delta),
+        promised=certify(promised, delta=delta),
+        together=certify([*promised, event], delta=delta),
+        rounds_that_fit=_rounds_that_fit(promised, replace(event, steps=planned.steps), delta=delta, ceiling=ceiling),
+    )
+    if refusal is None and cost.together > ceiling:
+        refusal = f"the privacy ledger has no room: together epsilon {cost.together:.4g}, ceiling {ceiling:g}"
+    return Forecast(hospital.name, planned, ceiling, cost, refusal)
+
+
+def _refusal(study: Study, hospital: Hospital, patients: int) -> str | None:
+    try:
+        hospital.policy.admit(study)
+        hospital.policy.admit_patients(study, patients)
+    except PolicyRefusal as refusal:
+        return str(refusal)
+    return None
+
+
+def _committed(hospital: Hospital, *, reserved: bool) -> list[PoissonGaussian]:
+    """What the ledger holds; a hospital without a ledger has promised nothing, and none is made for asking."""
+    try:
+        with Ledger.open(hospital.ledger, create=False) as ledger:
+            return committed(ledger.entries(), reserved=reserved)
+    except FileNotFoundError:
+        return []
+
+
+def _rounds_that_fit(
+    already: list[PoissonGaussian], one_round: PoissonGaussian, *, delta: float, ceiling: float
+) -> int:
+    def fits(rounds: int) -> bool:
+        return epsilon([*already, replace(one_round, steps=one_round.steps * rounds)], delta=delta) <= ceiling
+
+    low, high = 0, 1
+    while high <= MOST_ROUNDS and fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return min(low, MOST_ROUNDS)
