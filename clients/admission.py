@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from clients.hospital import Hospital
     from study.protocol import Study
 
-NOT_COVERED = (
-    "code counts of the vocabulary",
-    "patients per hospital",
-    "metrics, thresholds and their intervals",
-    "the choice of settings by earlier runs",
-)
+COUNTS = ("code counts of the vocabulary", "metrics, thresholds and their intervals")
+NOT_COVERED = ("patients per hospital", "the choice of settings by earlier runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +30,25 @@ class Plan:
     sampling_rate: float  # probability with which a patient is in one step
     steps: int  # a round
     noise_multiplier: float | None  # None without differential privacy
+    release_noise: float | None  # of counts and metrics; None where they leave without noise
 
     def event(self, *, rounds: int) -> PoissonGaussian | None:
-        """Return what ``rounds`` rounds release, or None without differential privacy."""
+        """Return what ``rounds`` rounds of training release, or None without differential privacy."""
         if self.noise_multiplier is None:
             return None
         return PoissonGaussian(self.sampling_rate, self.noise_multiplier, self.steps * rounds)
+
+    def release_event(self, *, releases: int) -> PoissonGaussian | None:
+        """Return what ``releases`` noised counts or metrics cost, or None where they leave without noise."""
+        return None if self.release_noise is None else PoissonGaussian(1.0, self.release_noise, releases)
+
+    def reservations(self, study: Study, run: str) -> dict[str, PoissonGaussian]:
+        """Return what the whole study costs here, by the run it is reserved for on the ledger."""
+        wanted = {
+            run: self.event(rounds=study.federation.rounds),
+            releases_of(run): self.release_event(releases=study.releases),
+        }
+        return {name: event for name, event in wanted.items() if event is not None}
 
     def as_dict(self) -> dict[str, float | None]:
         """Return the plan for the run's record."""
@@ -47,7 +56,13 @@ class Plan:
             "sampling_rate": self.sampling_rate,
             "steps_per_round": self.steps,
             "noise_multiplier": self.noise_multiplier,
+            "release_noise": self.release_noise,
         }
+
+
+def releases_of(run: str) -> str:
+    """Name the ledger's account for a run's counts and metrics, beside the one for its training."""
+    return f"{run}/releases"
 
 
 def admit(study: Study, hospital: Hospital, *, run: str) -> Plan:
@@ -64,9 +79,7 @@ def admit(study: Study, hospital: Hospital, *, run: str) -> Plan:
     patients = training_patients(hospital)
     hospital.policy.admit_patients(study, patients)
     planned = plan(study, patients)
-    event = planned.event(rounds=study.federation.rounds)
-    if event is not None:
-        _reserve(study, hospital, event, run)
+    _reserve(study, hospital, planned.reservations(study, run))
     return planned
 
 
@@ -86,26 +99,47 @@ def plan(study: Study, patients: int) -> Plan:
     rate = min(1.0, study.training.batch_patients / patients)
     steps = max(1, round(study.training.local_epochs / rate))
     if not study.privacy.wanted:
-        return Plan(patients, rate, steps, None)
+        return Plan(patients, rate, steps, None, None)
+    delta = study.privacy.delta
+    planned = Plan(patients, rate, steps, None, None)
+    if study.privacy.covers_releases:
+        release_noise = noise_multiplier_for(
+            study.privacy.releases_epsilon, delta=delta, sampling_rate=1.0, steps=study.releases
+        )
+        planned = replace(planned, release_noise=release_noise)
+    beside = planned.release_event(releases=study.releases)
     noise = noise_multiplier_for(
         study.privacy.epsilon,
-        delta=study.privacy.delta,
+        delta=delta,
         sampling_rate=rate,
         steps=steps * study.federation.rounds,
+        beside=() if beside is None else (beside,),
     )
-    return Plan(patients, rate, steps, noise)
+    return replace(planned, noise_multiplier=noise)
 
 
 def charge(hospital: Hospital, planned: Plan, *, run: str) -> None:
     """Charge one round to the ledger, before its update exists.
 
     Raises:
-        BudgetExhausted: the run has no reservation left, so the round must not happen.
+        ValueError: the run has no reservation left, so the round must not happen.
     """
-    event = planned.event(rounds=1)
+    _charge(hospital, run, planned.event(rounds=1))
+
+
+def charge_release(hospital: Hospital, planned: Plan, *, run: str) -> None:
+    """Charge one noised count or metric to the ledger, before it exists.
+
+    Raises:
+        ValueError: the run has no reservation left, so nothing may be released.
+    """
+    _charge(hospital, releases_of(run), planned.release_event(releases=1))
+
+
+def _charge(hospital: Hospital, account: str, event: PoissonGaussian | None) -> None:
     if event is not None:
         with Ledger.open(hospital.ledger) as ledger:
-            ledger.charge(run, event)
+            ledger.charge(account, event)
 
 
 def settle(study: Study, hospital: Hospital, *, run: str) -> dict[str, Any]:
@@ -117,39 +151,54 @@ def settle(study: Study, hospital: Hospital, *, run: str) -> dict[str, Any]:
     planned = plan(study, training_patients(hospital))
     if planned.noise_multiplier is None:
         return {"statement": asdict(PrivacyStatement.none(steps=0)), "ledger": None}
+    spent: dict[str, PoissonGaussian] = {}
     with Ledger.open(hospital.ledger) as ledger:
-        ledger.settle(run)
-        reservation = ledger.reservation(run)
+        for account in planned.reservations(study, run):
+            ledger.settle(account)
+            known = ledger.reservation(account)
+            assert known is not None  # `settle` refuses an account it does not know
+            spent[account] = replace(known.event, steps=known.charged_steps)
         total = ledger.spent(delta=study.privacy.delta, include_reserved=True)
         head = ledger.head
-    assert reservation is not None  # `settle` refuses a run it does not know
-    spent = replace(reservation.event, steps=reservation.charged_steps)
-    cost = certify([spent], delta=study.privacy.delta)
-    statement = PrivacyStatement(
+    ledger_says = {"epsilon_all_runs": total, "ceiling": hospital.policy.epsilon_ceiling, "head": head}
+    return {"statement": asdict(_statement(study, planned, spent, run)), "ledger": ledger_says}
+
+
+def _statement(study: Study, planned: Plan, spent: dict[str, PoissonGaussian], run: str) -> PrivacyStatement:
+    cost = certify(spent.values(), delta=study.privacy.delta)
+    released = spent.get(releases_of(run))
+    return PrivacyStatement(
         epsilon=cost,
         delta=study.privacy.delta,
-        sampling_rate=spent.sampling_rate,
-        noise_multiplier=spent.noise_multiplier,
+        sampling_rate=spent[run].sampling_rate,
+        noise_multiplier=spent[run].noise_multiplier,
         clip_norm=study.privacy.clip_norm,
-        steps=spent.steps,
-        not_covered=NOT_COVERED,
+        steps=spent[run].steps,
+        not_covered=NOT_COVERED if released else (*COUNTS, *NOT_COVERED),
+        releases=released.steps if released else 0,
+        release_noise=planned.release_noise,
         reproducible_noise=study.privacy.reproducible_noise,
         accountant=accountant_of(cost),
     )
-    ledger_says = {"epsilon_all_runs": total, "ceiling": hospital.policy.epsilon_ceiling, "head": head}
-    return {"statement": asdict(statement), "ledger": ledger_says}
 
 
-def _reserve(study: Study, hospital: Hospital, event: PoissonGaussian, run: str) -> None:
-    try:
-        with Ledger.open(hospital.ledger) as ledger:
-            ledger.reserve(
-                run,
-                event,
-                delta=study.privacy.delta,
-                epsilon_ceiling=hospital.policy.epsilon_ceiling,
-                study_digest=study.digest(),
-                purpose=study.study.name,
-            )
-    except BudgetExhausted as exhausted:
-        raise PolicyRefusal(f"the privacy ledger has no room: {exhausted}") from None
+def _reserve(study: Study, hospital: Hospital, wanted: dict[str, PoissonGaussian]) -> None:
+    """Reserve every account of the study, or none."""
+    if not wanted:
+        return
+    with Ledger.open(hospital.ledger) as ledger:
+        for account, event in wanted.items():
+            try:
+                ledger.reserve(
+                    account,
+                    event,
+                    delta=study.privacy.delta,
+                    epsilon_ceiling=hospital.policy.epsilon_ceiling,
+                    study_digest=study.digest(),
+                    purpose=study.study.name,
+                )
+            except BudgetExhausted as exhausted:
+                for other in wanted:
+                    if ledger.reservation(other) is not None:
+                        ledger.settle(other)
+                raise PolicyRefusal(f"the privacy ledger has no room: {exhausted}") from None

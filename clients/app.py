@@ -10,16 +10,15 @@ import functools
 import json
 import logging
 import secrets
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients import admission, cohort, scoring, training
+from clients import admission, cohort, training
 from clients.policy import PolicyRefusal
-from clients.visit import Visit, put_arrays, put_judgement, put_tuning, verdict
-from clinical.metrics import withhold
+from clients.replies import put_arrays, put_counts, put_curve, put_judgement, put_tuning, verdict
+from clients.visit import Visit
 from clinical.metrics.thresholds import Thresholds
 from clinical.notes import EncoderUnavailable
 from clinical.profile import ProfileError
@@ -62,18 +61,16 @@ def admit(visit: Visit) -> RecordDict:
         raise PolicyRefusal("the coordinator announces another study than the one this node was given")
     planned = admission.admit(visit.study, visit.hospital, run=visit.run)
     documents, report = cohort.read_documents(visit.study, visit.hospital)
-    counts = cohort.code_counts(documents, minimum=visit.minimum_cell)
     embeddings, encoder = cohort.embed(visit.study, visit.hospital)
     content = verdict(
         "ok",
         hospital=visit.hospital.name,
         patients=planned.patients,
-        documents=len(documents),
         features=int(embeddings.vectors.shape[1]),
         encoder=encoder,
-        details=json.dumps({"coding": asdict(report), "plan": planned.as_dict()}),
+        plan=json.dumps(planned.as_dict()),
     )
-    content["counts"] = ConfigRecord({"codes": list(counts), "documents": list(counts.values())})
+    put_counts(content, visit, documents, report)
     return content
 
 
@@ -83,9 +80,7 @@ def train(visit: Visit) -> RecordDict:
     """Judge the model that came on the tuning split, train it for a round, and send the update."""
     model, planned = visit.model(), visit.plan
     content = verdict("ok")
-    if visit.may_send("curve"):
-        tuning = scoring.tune(model, visit.cohort.tuning)
-        put_tuning(content, tuning, tuning.histogram.overall().to_arrays())
+    put_curve(content, visit, model)
     admission.charge(visit.hospital, planned, run=visit.run)
     report = training.train_round(
         visit.study,
@@ -105,13 +100,12 @@ def train(visit: Visit) -> RecordDict:
 def alone(visit: Visit) -> RecordDict:
     """Train the same model on this hospital only, choose its thresholds here, and judge it on the held-out split.
 
-    The model stays here, so the ledger is not charged; its metrics are as uncovered as all others.
+    The model stays here, so its training is not charged; what its metrics cost, or that nothing covers them, is as of
+    all others.
     """
     content = verdict("ok")
     model, thresholds = training.train_alone(visit.study, visit.plan, visit.model(), visit.cohort, visit.hospital.name)
-    if visit.may_send("held-out"):
-        judgement = scoring.judge(visit.study, model, visit.cohort.held_out, thresholds)
-        put_judgement(content, judgement, minimum=visit.minimum_cell)
+    put_judgement(content, visit, model, thresholds, purpose="alone/held-out")
     return content
 
 
@@ -120,9 +114,7 @@ def alone(visit: Visit) -> RecordDict:
 def tune(visit: Visit) -> RecordDict:
     """Bin the final model's scores on the tuning split by code, for the thresholds."""
     content = verdict("ok")
-    if visit.may_send("thresholds"):
-        tuning = scoring.tune(visit.model(), visit.cohort.tuning)
-        put_tuning(content, tuning, withhold(tuning.histogram, minimum=visit.minimum_cell).to_arrays())
+    put_tuning(content, visit, visit.model())
     return content
 
 
@@ -131,10 +123,7 @@ def tune(visit: Visit) -> RecordDict:
 def judge(visit: Visit) -> RecordDict:
     """Count the final model's hits and misses on the held-out split."""
     content = verdict("ok")
-    if visit.may_send("held-out"):
-        thresholds = Thresholds.from_arrays(visit.arrays("thresholds"))
-        judgement = scoring.judge(visit.study, visit.model(), visit.cohort.held_out, thresholds)
-        put_judgement(content, judgement, minimum=visit.minimum_cell)
+    put_judgement(content, visit, visit.model(), Thresholds.from_arrays(visit.arrays("thresholds")), purpose="held-out")
     return content
 
 

@@ -58,18 +58,19 @@ def forecast(study: Study, hospital: Hospital) -> Forecast:
         raise ValueError(f"hospital {hospital.name} has no patient in its training split")
     planned = plan(study, patients)
     refusal = _refusal(study, hospital, patients)
-    event = planned.event(rounds=study.federation.rounds)
+    events = list(planned.reservations(study, "forecast").values())
+    one_round = planned.event(rounds=1)
     ceiling = hospital.policy.epsilon_ceiling
-    if event is None:
+    if one_round is None:
         return Forecast(hospital.name, planned, ceiling, None, refusal)
     charged, promised = (_committed(hospital, reserved=reserved) for reserved in (False, True))
     delta = study.privacy.delta
     cost = Cost(
-        alone=certify([event], delta=delta),
+        alone=certify(events, delta=delta),
         charged=certify(charged, delta=delta),
         promised=certify(promised, delta=delta),
-        together=certify([*promised, event], delta=delta),
-        rounds_that_fit=_rounds_that_fit(promised, replace(event, steps=planned.steps), delta=delta, ceiling=ceiling),
+        together=certify([*promised, *events], delta=delta),
+        rounds_that_fit=_rounds_that_fit([*promised, *events[1:]], one_round, delta=delta, ceiling=ceiling),
     )
     if refusal is None and cost.together > ceiling:
         refusal = f"the privacy ledger has no room: together epsilon {cost.together:.4g}, ceiling {ceiling:g}"

@@ -73,7 +73,7 @@ def train_round(
         )
         gradient = plain_gradient(model, build_loss(study.training.loss))
     else:
-        noise = _noise(study, stream)
+        noise = noise_source(study, stream)
         batches = _poisson_batches(examples.patients, plan.sampling_rate, plan.steps, noise)
         gradient = _private_gradient(study, plan, model, noise)
     return learn(model, examples, batches, optimizer=optimizer, gradient=gradient, proximal_mu=proximal_mu)
@@ -134,7 +134,8 @@ def _poisson_batches(patients: int, rate: float, steps: int, noise: NoiseSource)
         yield poisson_sample(patients, rate, noise)
 
 
-def _noise(study: Study, stream: str) -> NoiseSource:
+def noise_source(study: Study, stream: str) -> NoiseSource:
+    """Return the randomness of one purpose: secure, or from the study's seed where the study says so."""
     from privacy.noise import ReproducibleNoise, SecureNoise
 
     return ReproducibleNoise(f"{study.study.seed}/{stream}") if study.privacy.reproducible_noise else SecureNoise()

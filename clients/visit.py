@@ -1,7 +1,6 @@
-"""A visit: one message at one hospital, read; and a reply, written.
+"""A visit: one message at one hospital, read.
 
-Message layouts stand here and in `server.exchange` and nowhere else. Every reply carries a ``verdict``; what else it
-carries passes through the functions below, which is where site policy decides what leaves.
+What a message may hold stands here, what a reply may hold in `clients.replies`, and both again in `server.exchange`.
 """
 
 from __future__ import annotations
@@ -9,19 +8,18 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-
 from clients import admission, cohort, training
 from clients.hospital import Hospital, locate
 from study.protocol import Study, parse
 
 if TYPE_CHECKING:
     import numpy as np
+    from flwr.app import ConfigRecord, Context, Message, RecordDict
     from torch import nn
 
     from clients.admission import Plan
     from clients.cohort import Cohort
-    from clients.scoring import Judgement, Tuning
+    from privacy.noise import NoiseSource
 
 
 class Visit:
@@ -88,25 +86,6 @@ class Visit:
         """The smallest count that may leave."""
         return self.hospital.policy.minimum_cell
 
-
-def verdict(status: str, **facts: str | float) -> RecordDict:
-    """Start a reply: ``ok`` with facts, or ``refused`` or ``error`` with a reason."""
-    return RecordDict({"verdict": ConfigRecord({"status": status, **facts})})
-
-
-def put_arrays(content: RecordDict, record: str, arrays: dict[str, np.ndarray]) -> None:
-    """Add numpy arrays to a reply."""
-    content[record] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
-
-
-def put_tuning(content: RecordDict, tuning: Tuning, arrays: dict[str, np.ndarray]) -> None:
-    """Add a tuning result to a reply; ``arrays`` is its histogram, by code or overall."""
-    put_arrays(content, "tuning", arrays)
-    content["tuning-loss"] = MetricRecord({"loss": tuning.loss, "documents": tuning.documents})
-
-
-def put_judgement(content: RecordDict, judgement: Judgement, *, minimum: int) -> None:
-    """Add a judgement to a reply, small cells withheld."""
-    shown = judgement.concealed(minimum=minimum)
-    put_arrays(content, "tally", shown.tally.to_arrays())
-    put_arrays(content, "histogram", shown.histogram.to_arrays())
+    def noise(self, purpose: str) -> NoiseSource:
+        """Return the source of noise for one purpose of this visit; no two share randomness."""
+        return training.noise_source(self.study, f"{self.hospital.name}/{purpose}")

@@ -206,6 +206,12 @@ def _span(text: str) -> tuple[str, str]:
 
 
 @cache
+def release_codes(system: System) -> tuple[str, ...]:
+    """Every billable code of a system's release, dotted and in order: public, whoever the patients are."""
+    return tuple(sorted(normalise(code, system=system) for code in _release(system)))
+
+
+@cache
 def _release(system: System) -> dict[str, str]:
     """Titles by undotted code."""
     with _open_data(*_RELEASE_FILES[system]) as file:

@@ -11,7 +11,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from scipy.sparse import csr_matrix
 
     from clinical.tasks.coding import Documents
 
@@ -46,6 +48,23 @@ def suppress(counts: Mapping[str, int], *, minimum: int) -> dict[str, int]:
         disclosure control and not differential privacy: counts at or above the minimum are exact.
     """
     return {code: count for code, count in counts.items() if count >= minimum}
+
+
+def code_contributions(documents: Documents, universe: Sequence[str]) -> csr_matrix:
+    """Mark which codes of a public list each training patient has: sparse float64 [P, len(universe)], entries 1.
+
+    Codes outside the list are left out: a column that exists because a patient has it would say so.
+    """
+    from scipy.sparse import csr_matrix
+
+    column = {code: k for k, code in enumerate(universe)}
+    carried: dict[int, set[int]] = {}
+    for subject_id, codes, split in zip(documents.subject_id.tolist(), documents.codes, documents.split, strict=True):
+        if split == "train":
+            carried.setdefault(subject_id, set()).update(column[code] for code in codes if code in column)
+    rows = [p for p, codes in enumerate(carried.values()) for _ in codes]
+    columns = [k for codes in carried.values() for k in codes]
+    return csr_matrix(([1.0] * len(rows), (rows, columns)), shape=(len(carried), len(universe)))
 
 
 def agree(counts_by_site: Mapping[str, Mapping[str, int]], *, minimum_documents: int) -> tuple[str, ...]:

@@ -198,7 +198,9 @@ def accountant_of(bound: float) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def noise_multiplier_for(target_epsilon: float, *, delta: float, sampling_rate: float, steps: int) -> float:
+def noise_multiplier_for(
+    target_epsilon: float, *, delta: float, sampling_rate: float, steps: int, beside: tuple[PoissonGaussian, ...] = ()
+) -> float:
     """Finds the least noise whose certified cost stays within a target.
 
     Args:
@@ -206,6 +208,7 @@ def noise_multiplier_for(target_epsilon: float, *, delta: float, sampling_rate: 
         delta: as in `epsilon`.
         sampling_rate: probability in (0, 1] that a patient is drawn for one step.
         steps: steps of the whole study, >= 1.
+        beside: what the target has to pay for as well, its noise already fixed.
 
     Returns:
         A noise multiplier; its cost lies within 0.05 % below the target.
@@ -214,7 +217,7 @@ def noise_multiplier_for(target_epsilon: float, *, delta: float, sampling_rate: 
         ValueError: an argument is outside its range, or no noise up to 10,000 meets the target.
 
     Guarantee:
-        `epsilon([PoissonGaussian(sampling_rate, result, steps)], delta=delta) <= target_epsilon`, always.
+        `epsilon([PoissonGaussian(sampling_rate, result, steps), *beside], delta=delta) <= target_epsilon`, always.
     """
     _check_delta(delta)
     if not (target_epsilon > 0 and math.isfinite(target_epsilon)):
@@ -222,12 +225,13 @@ def noise_multiplier_for(target_epsilon: float, *, delta: float, sampling_rate: 
     if steps < 1:
         raise ValueError(f"steps must be >= 1, got {steps}")
     step = PoissonGaussian(sampling_rate, 1.0, steps)
+    fixed = tuple(group for event in beside for group in event.groups())
 
     def cost(sigma: float) -> float:
-        return epsilon(replace(step, noise_multiplier=sigma), delta=delta)
+        return epsilon([replace(step, noise_multiplier=sigma), *beside], delta=delta)
 
     def rough(sigma: float) -> float:
-        return renyi_epsilon(((sampling_rate, sigma, steps),), delta)
+        return renyi_epsilon(((sampling_rate, sigma, steps), *fixed), delta)
 
     return _least(cost, target_epsilon, _enough(rough, target_epsilon))
 

@@ -21,6 +21,8 @@ class PrivacyStatement:
         clip_norm: the most one patient could move the sum of one step, in the L2 norm.
         steps: steps released.
         not_covered: releases the epsilon says nothing about, in plain words ("held-out metrics", "tuning runs").
+        releases: noised counts and metrics released besides the steps; the epsilon covers them too.
+        release_noise: their noise over their clipping norms; None without any.
         reproducible_noise: True when the noise came from a known seed, which voids the guarantee for who knows it.
         unit: whose presence is hidden.
         relation: which data sets count as neighbours.
@@ -34,6 +36,8 @@ class PrivacyStatement:
     clip_norm: float | None
     steps: int
     not_covered: tuple[str, ...]
+    releases: int = 0
+    release_noise: float | None = None
     reproducible_noise: bool = False
     unit: str = "patient"
     relation: str = RELATION
@@ -73,10 +77,13 @@ class PrivacyStatement:
         text = (
             f"epsilon {self.epsilon:.3g} at delta {self.delta:.1g} per {self.unit} ({self.relation}; "
             f"{self.accountant}; {self.steps} steps, rate {self.sampling_rate:.3g}, "
-            f"noise {self.noise_multiplier:.3g}); "
+            f"noise {self.noise_multiplier:.3g}{self._releases_text()}); "
             f"not covered: {', '.join(self.not_covered) or 'nothing named'}"
         )
         return f"{text}; REPRODUCIBLE NOISE: void for whoever knows the seed" if self.reproducible_noise else text
+
+    def _releases_text(self) -> str:
+        return f"; {self.releases} other releases, noise {self.release_noise:.3g}" if self.releases else ""
 
     def to_json(self) -> str:
         """Returns the statement as one JSON object whose keys are the attributes."""

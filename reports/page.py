@@ -71,6 +71,8 @@ TEMPLATE = (
 {{ final.sites|length }} hospitals{% if alone %}; hospitals training alone reach {{ alone.pooled.micro_f1|score }} on the
 same patients{% endif %}.</p>
 {% endif %}
+{% if final and final.noised %}<p>These scores carry noise: they are read from sums in which no single patient can be made out, so they have no
+bootstrap intervals, no table by code and no macro averages.</p>{% endif %}
 {% if final and final.collapse %}<p class="bad">{{ final.collapse }}</p>{% endif %}
 
 <h2>Privacy</h2>
@@ -93,6 +95,8 @@ smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }}
 <td><code>{{ paid.ledger.head[:12] }}</code></td>{% else %}<td>–</td><td>–</td>{% endif %}</tr>
 {% endfor %}</tbody></table></div>
 {% for s in (privacy.values()|map(attribute='statement')|list)[:1] %}
+{% if s.releases %}<p>The epsilon covers counts and metrics too: each hospital released up to {{ s.releases }} noisy sums besides its updates,
+with noise of {{ s.release_noise|share }} times what one patient may add.</p>{% endif %}
 <p>Not covered: {{ s.not_covered|join('; ') }}.
 {% if s.reproducible_noise %}<span class="bad">The noise came from a known seed: the guarantee is void for whoever knows it.</span>{% endif %}</p>
 {% endfor %}
@@ -137,8 +141,9 @@ smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }}
 {% if run.sites is defined %}<h2>Who took part</h2>
 <div class="wide"><table><caption>Admitted hospitals</caption><thead><tr><th scope="col">hospital</th><th scope="col">training patients</th>
 <th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th></tr></thead><tbody>
-{% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td><td>{{ site.documents }}</td>
-<td>{{ site.coding.translated }}</td><td>{{ site.coding.lost }}</td><td>{{ site.coding.unknown_codes }}</td><td>{{ site.coding.notes_without_codes }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}
+{% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td><td>{{ site.documents if site.documents is not none else '–' }}</td>
+{% if site.coding %}<td>{{ site.coding.translated }}</td><td>{{ site.coding.lost }}</td><td>{{ site.coding.unknown_codes }}</td>
+<td>{{ site.coding.notes_without_codes }}</td>{% else %}<td colspan="4">not said: the study covers its releases</td>{% endif %}</tr>{% endfor %}</tbody></table></div>{% endif %}
 {% if run.absences is defined and run.absences %}<div class="wide"><table><caption>Hospitals that did not take part</caption><thead><tr><th scope="col">hospital</th>
 <th scope="col" class="text">how</th><th scope="col" class="text">why</th></tr></thead><tbody>
 {% for gone in run.absences %}<tr><th scope="row">{{ gone.site }}</th><td class="text">{{ gone.kind }}</td><td class="text">{{ gone.reason }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from flwr.app import ConfigRecord, RecordDict
 
-from clinical.metrics import ScoreHistogram, Tally, collapse, count_withheld, per_code, pool, scores
-from clinical.metrics.thresholds import Thresholds, best_micro, choose_thresholds
-from server.exchange import CONFIG, Outcome, ask
+from clinical.metrics import ScoreHistogram, Tally, collapse, count_withheld, per_code, scores
+from clinical.metrics.thresholds import Thresholds, choose_overall, choose_thresholds
+from server.counts import Tuning, read_judgements, read_tuning
+from server.exchange import CONFIG, Outcome, array_record, ask
 from server.roster import Roster, StudyFailed
-from server.rounds import array_record, numpy_arrays
 
 if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
-    from server.rounds import Arrays
+    from server.exchange import Arrays
     from study.protocol import Study
 
 
@@ -40,29 +40,22 @@ class Questions:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The final model on the pooled tuning split, and the thresholds chosen there."""
+    """A model on the pooled tuning split, and the thresholds chosen there."""
 
     thresholds: Thresholds
-    histogram: ScoreHistogram
-    loss: float
-    sites: dict[str, float | None]  # tuning micro-F1 by hospital
+    tuning: Tuning
 
 
 def tune(questions: Questions, model: Arrays) -> Tuned | None:
     """Choose the thresholds of every rule for a model; None where no site may send what that needs."""
     outcome = questions.put("evaluate.tune", arrays=model)
-    histograms, loss, documents = {}, 0.0, 0.0
-    for node, content in sorted(outcome.replies.items()):
-        if "tuning" in content.array_records:
-            found = ScoreHistogram.from_arrays(numpy_arrays(content.array_records["tuning"]))
-            histograms[questions.roster.name(node)] = found
-            loss += float(str(content.metric_records["tuning-loss"]["loss"]))
-            documents += float(str(content.metric_records["tuning-loss"]["documents"]))
-    if not histograms:
+    codes = len(questions.vocabulary)
+    tuning = read_tuning(questions.roster.named(outcome), codes=codes)
+    if tuning is None:
         return None
-    pooled = pool(histograms.values())
-    sites = {name: best_micro(each).f1 for name, each in histograms.items()}
-    return Tuned(choose_thresholds(pooled), pooled, loss / documents, sites)
+    by_code = tuning.histogram.codes > 0
+    chosen = choose_thresholds(tuning.histogram) if by_code else choose_overall(tuning.histogram, codes=codes)
+    return Tuned(chosen, tuning)
 
 
 def judge(questions: Questions, model: Arrays, thresholds: Thresholds) -> dict[str, Any]:
@@ -79,16 +72,16 @@ def judge_alone(questions: Questions, initial: Arrays) -> dict[str, Any]:
 def _answers(questions: Questions, outcome: Outcome, *, codes: bool) -> dict[str, Any]:
     """Pool the replies and read every score from the sums."""
     rule = questions.study.evaluation.threshold
-    found = {questions.roster.name(node): _read(content) for node, content in sorted(outcome.replies.items())}
-    judged = {name: each for name, each in found.items() if each is not None}
-    if not judged:
+    pooled, sites = read_judgements(questions.roster.named(outcome), codes=len(questions.vocabulary), rule=rule)
+    if pooled is None:
         raise StudyFailed("no hospital sent counts of its held-out split, so there is nothing to report")
-    tally, histogram = pool(each[0] for each in judged.values()), pool(each[1] for each in judged.values())
+    tally, histogram = pooled.tally, pooled.histogram
     answers: dict[str, Any] = {
         "rule": rule,
+        "noised": questions.study.privacy.covers_releases,
         "pooled": _scores(tally, histogram, rule),
         "rules": {each: _scores(tally, None, each) for each in tally.rules},
-        "sites": {name: _scores(own, areas, rule) for name, (own, areas) in judged.items()},
+        "sites": {name: _scores(own.tally, own.histogram, rule) for name, own in sites.items()},
         "missing": [questions.roster.name(absence.node) for absence in outcome.absences],
         "withheld": asdict(count_withheld(tally)),
         "collapse": collapse(tally, rule=rule),
@@ -96,13 +89,6 @@ def _answers(questions: Questions, outcome: Outcome, *, codes: bool) -> dict[str
     if codes:
         answers["codes"] = [asdict(row) for row in per_code(tally, histogram, questions.vocabulary, rule=rule)]
     return answers
-
-
-def _read(content: RecordDict) -> tuple[Tally, ScoreHistogram] | None:
-    if "tally" not in content.array_records:
-        return None
-    tally = Tally.from_arrays(numpy_arrays(content.array_records["tally"]))
-    return tally, ScoreHistogram.from_arrays(numpy_arrays(content.array_records["histogram"]))
 
 
 def _scores(tally: Tally, histogram: ScoreHistogram | None, rule: str) -> dict[str, Any]:

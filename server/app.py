@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
     from clinical.codes import System
-    from server.rounds import Arrays, Progress
+    from server.exchange import Arrays
+    from server.rounds import Progress
     from study.protocol import Study
 
 log = logging.getLogger("wardround")
@@ -93,7 +94,7 @@ def _answer(questions: answers.Questions, progress: Progress, archive: Archive, 
     """Choose the final model and its thresholds, score it, and compare it with hospitals on their own."""
     tuned = answers.tune(questions, progress.arrays)
     if tuned is not None:
-        progress.judge(tuned.histogram, tuned.loss, tuned.sites)
+        progress.judge(tuned.tuning)
     model, kept = progress.arrays, progress.trained
     if questions.study.federation.keep == "best" and progress.best is not None and progress.best[1] != kept:
         _, kept, model = progress.best
@@ -126,9 +127,9 @@ def _initial_model(study: Study, roster: Roster, codes: tuple[str, ...]) -> Arra
         seed=study.study.seed,
     )
     arrays = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-    documents = sum(site.documents for site in roster.sites)
+    counted = sum(site.patients if site.documents is None else site.documents for site in roster.sites)
     counts = np.array([sum(site.counts.get(code, 0) for site in roster.sites) for code in codes])
-    share = np.clip((counts + 0.5) / (documents + 1), 1e-5, 1 - 1e-5)
+    share = np.clip((counts + 0.5) / (counted + 1), 1e-5, 1 - 1e-5)
     last = [name for name in arrays if name.endswith("bias")][-1]
     arrays[last] = np.log(share / (1 - share)).astype(arrays[last].dtype)
     return arrays
@@ -166,7 +167,8 @@ def _sites(roster: Roster) -> list[dict[str, Any]]:
             "patients": site.patients,
             "documents": site.documents,
             "encoder": site.encoder,
-            **site.details,
+            "plan": site.plan,
+            "coding": site.coding,
         }
         for site in roster.sites
     ]

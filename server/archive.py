@@ -17,7 +17,7 @@ from study.home import home
 
 if TYPE_CHECKING:
     from clinical.metrics.thresholds import Thresholds
-    from server.rounds import Arrays
+    from server.exchange import Arrays
     from study.protocol import Study
 
 FORMAT = 1

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import numpy as np
     from flwr.serverapp import Grid
+
+Arrays = dict[str, "np.ndarray"]
 
 VERDICT = "verdict"  # the record in every reply that says whether the hospital did what it was asked
 CONFIG = "config"  # the record in every question that carries its terms
@@ -73,6 +76,16 @@ def collect(grid: Grid, messages: Iterable[Message], *, timeout_seconds: float) 
 def terms(config: Mapping[str, str | int | float | bool | list[str]]) -> RecordDict:
     """Return a question's content that carries terms only."""
     return RecordDict({CONFIG: ConfigRecord(dict(config))})
+
+
+def array_record(arrays: Arrays) -> ArrayRecord:
+    """Return numpy arrays as Flower sends them."""
+    return ArrayRecord({name: Array(array) for name, array in arrays.items()})
+
+
+def numpy_arrays(record: ArrayRecord) -> Arrays:
+    """Return Flower's arrays as numpy arrays."""
+    return {name: array.numpy() for name, array in record.items()}
 
 
 def _refusal(content: RecordDict) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from flwr.app import RecordDict
     from flwr.serverapp import Grid
 
+    from server.exchange import Outcome
     from study.protocol import Study
 
 log = logging.getLogger("wardround")
@@ -35,11 +37,12 @@ class Site:
     node: int
     name: str
     patients: int  # of the training split, the hospital's weight
-    documents: int
+    documents: int | None  # None where that number does not leave
     features: int  # D, the width of its embeddings
     encoder: str
-    counts: dict[str, int]  # documents per code, cells below the site's minimum withheld
-    details: dict[str, Any]  # what the hospital says of its data and its guarantee, for the record
+    counts: dict[str, int]  # documents per code, small cells withheld; or training patients per code, with noise
+    plan: dict[str, Any]  # its sampling, steps and noise, for the record
+    coding: dict[str, int] | None  # what became of its notes; None where those numbers do not leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,10 @@ class Roster:
     def name(self, node: int) -> str:
         """Return the hospital's name, or the node's number where it was never told."""
         return next((site.name for site in self.sites if site.node == node), f"node {node}")
+
+    def named(self, outcome: Outcome) -> dict[str, RecordDict]:
+        """Return the replies of an outcome by hospital, in the order of their names."""
+        return dict(sorted((self.name(node), content) for node, content in outcome.replies.items()))
 
     def require(self, quorum: int) -> None:
         """Insist on a quorum of admitted hospitals.
@@ -145,20 +152,20 @@ def _connected(grid: Grid, study: Study) -> list[int]:
 
 
 def _site(node: int, content: RecordDict) -> Site:
-    import json
-
     verdict, counts = content.config_records[VERDICT], content.config_records["counts"]
+    coding = content.config_records.get("coding")
     codes = [str(code) for code in _listed(counts["codes"])]
     documents = [int(number) for number in _listed(counts["documents"])]
     return Site(
         node=node,
         name=str(verdict["hospital"]),
         patients=int(str(verdict["patients"])),
-        documents=int(str(verdict["documents"])),
+        documents=None if coding is None else int(str(coding["documents"])),
         features=int(str(verdict["features"])),
         encoder=str(verdict["encoder"]),
         counts=dict(zip(codes, documents, strict=True)),
-        details=json.loads(str(verdict["details"])),
+        plan=json.loads(str(verdict["plan"])),
+        coding=None if coding is None else json.loads(str(coding["report"])),
     )
 
 

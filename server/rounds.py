@@ -11,12 +11,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
-from clinical.metrics import ScoreHistogram
 from clinical.metrics.thresholds import best_micro
-from server.exchange import Absence, Outcome, collect
+from server.counts import read_tuning
+from server.exchange import Absence, Outcome, array_record, collect, numpy_arrays
 from server.roster import Roster, StudyFailed
 from strategies import WEIGHT
 from strategies.screening import UnsoundUpdate, screen
@@ -27,11 +26,12 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
     from flwr.serverapp.strategy import FedAvg
 
+    from server.counts import Tuning
+    from server.exchange import Arrays
     from study.protocol import Study
 
 log = logging.getLogger("wardround")
 
-Arrays = dict[str, np.ndarray]
 PATIENCE = 3  # successive rounds without a quorum after which the study stops
 
 
@@ -50,13 +50,12 @@ class Progress:
         """How many rounds changed the model."""
         return sum(entry["aggregated"] for entry in self.rounds)
 
-    def judge(self, histogram: ScoreHistogram | None, loss: float | None, sites: dict[str, Any]) -> None:
+    def judge(self, tuning: Tuning | None) -> None:
         """Add the pooled tuning score of the current model to the curve, and remember it if it is the best."""
-        micro_f1 = None
-        if histogram is not None:
-            micro_f1 = best_micro(histogram).f1
+        micro_f1 = None if tuning is None else best_micro(tuning.histogram).f1
         if micro_f1 is not None and (self.best is None or micro_f1 > self.best[0]):
             self.best = (micro_f1, self.trained, self.arrays)
+        loss, sites = (None, {}) if tuning is None else (tuning.loss, tuning.sites)
         self.curve.append({"after": self.trained, "micro_f1": micro_f1, "loss": loss, "sites": sites})
 
 
@@ -89,7 +88,7 @@ def train(
             raise StudyFailed(f"no hospital is left in round {number}")
         outcome = _exchange(grid, study, strategy, progress, number, terms)
         updates, unsound = _sift(outcome, progress.arrays)
-        _note_curve(progress, outcome)
+        _note_curve(progress, outcome, codes=len(terms["vocabulary"]))
         aggregated = len(updates) >= study.federation.quorum
         if aggregated:
             progress.arrays = _aggregate(strategy, number, updates, progress.arrays)
@@ -103,16 +102,6 @@ def train(
             raise StudyFailed(f"the quorum of {study.federation.quorum} was missed in {PATIENCE} successive rounds")
     if not progress.trained:
         raise StudyFailed("no round reached the quorum, so nothing was trained")
-
-
-def array_record(arrays: Arrays) -> ArrayRecord:
-    """Return numpy arrays as Flower sends them."""
-    return ArrayRecord({name: Array(array) for name, array in arrays.items()})
-
-
-def numpy_arrays(record: ArrayRecord) -> Arrays:
-    """Return Flower's arrays as numpy arrays."""
-    return {name: array.numpy() for name, array in record.items()}
 
 
 class _RosterGrid:
@@ -173,21 +162,9 @@ def _reply(node: int, arrays: Arrays, patients: float) -> Message:
     return Message(content, reply_to=question)
 
 
-def _note_curve(progress: Progress, outcome: Outcome) -> None:
-    """Pool the tuning histograms of the model that was sent this round."""
-    pooled: ScoreHistogram | None = None
-    loss = documents = 0.0
-    sites = {}
-    for node, content in sorted(outcome.replies.items()):
-        if "tuning" not in content.array_records:
-            continue
-        histogram = ScoreHistogram.from_arrays(numpy_arrays(content.array_records["tuning"]))
-        pooled = histogram if pooled is None else pooled + histogram
-        metrics = content.metric_records["tuning-loss"]
-        sites[progress.roster.name(node)] = best_micro(histogram).f1
-        loss += float(str(metrics["loss"]))
-        documents += float(str(metrics["documents"]))
-    progress.judge(pooled, loss / documents if documents else None, sites)
+def _note_curve(progress: Progress, outcome: Outcome, *, codes: int) -> None:
+    """Pool what hospitals say of the model that was sent this round."""
+    progress.judge(read_tuning(progress.roster.named(outcome), codes=codes))
 
 
 def _entry(

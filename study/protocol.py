@@ -163,15 +163,29 @@ class Federation:
 class Privacy:
     """The patient-level guarantee; ``epsilon = 0`` means none, and the report says so."""
 
-    epsilon: NotNegative
+    epsilon: NotNegative  # of everything the guarantee covers, over the whole study
+    releases_epsilon: NotNegative  # the part of it that counts and metrics may cost alone; 0 leaves them uncovered
     delta: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
     clip_norm: Positive
     reproducible_noise: bool
+
+    def __post_init__(self) -> None:
+        """Refuse releases that leave nothing for training."""
+        if self.releases_epsilon and self.releases_epsilon >= self.epsilon:
+            raise ProtocolError(
+                f"privacy.releases-epsilon = {self.releases_epsilon:g} must be below privacy.epsilon = "
+                f"{self.epsilon:g}: it is the part of it that counts and metrics may cost"
+            )
 
     @property
     def wanted(self) -> bool:
         """Whether the study asks for differential privacy at all."""
         return self.epsilon > 0
+
+    @property
+    def covers_releases(self) -> bool:
+        """Whether counts and metrics leave with noise and are charged, as updates are."""
+        return self.releases_epsilon > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +210,26 @@ class Study:
     federation: Federation
     privacy: Privacy
     evaluation: Evaluation
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold rule that noised counts cannot give."""
+        if not self.privacy.covers_releases:
+            return
+        if self.federation.keep == "best":
+            raise ProtocolError(
+                "federation.keep = 'best' needs a score after every round, which would cost most of "
+                "privacy.releases-epsilon and is not released under it: choose last"
+            )
+        if self.evaluation.threshold not in {"fixed", "micro"}:
+            raise ProtocolError(
+                f"evaluation.threshold = {self.evaluation.threshold!r} needs counts by code, which do not leave under "
+                "privacy.releases-epsilon: choose fixed or micro"
+            )
+
+    @property
+    def releases(self) -> int:
+        """How many noised releases a hospital makes besides its updates: code counts, tuning scores, judgements."""
+        return 3 + self.evaluation.local_baseline
 
     def settings(self) -> dict[str, Value]:
         """Return the study as flat ``section.key`` settings, as `parse` accepts them."""

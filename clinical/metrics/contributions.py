@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 WIDE = np.concatenate(
     [[-np.inf], EDGES[(EDGES >= -8) & (EDGES <= 4) & (np.abs(EDGES * 2 - np.rint(EDGES * 2)) < 1e-4)]]
 )
-TYPICAL_CODES = 8.0  # codes of a document, in rough: brings sums over codes to the size of sums over documents
+#: What sums over codes are divided by. Small enough that the noise of micro metrics, which matter most, is small beside
+#: them; a document then brings about 2.5 to hits and misses together, and 2 to everything counted by document.
+CODES_SCALE = 2.0
 
 
 def curve_contributions(logits: Logits, labels: Labels, patients: NDArray[Any]) -> NDArray[np.float64]:
@@ -43,7 +45,7 @@ def curve_contributions(logits: Logits, labels: Labels, patients: NDArray[Any]) 
         patients: [N], the patient of each document.
 
     Returns:
-        float64 [P, 2 * len(WIDE) + 1]: true pairs by bin over `TYPICAL_CODES`, false pairs by bin over K, documents.
+        float64 [P, 2 * len(WIDE) + 1]: true pairs by bin over `CODES_SCALE`, false pairs by bin over K, documents.
     """
     truth = read_labels(labels)
     documents, codes = truth.shape
@@ -56,7 +58,7 @@ def curve_contributions(logits: Logits, labels: Labels, patients: NDArray[Any]) 
             everything[start + row] = np.bincount(cells, minlength=wide)
         rows, columns = truth.within(start, len(block))
         np.add.at(hits, (rows + start, bins[rows, columns]), 1.0)
-    each = np.column_stack([hits / TYPICAL_CODES, (everything - hits) / max(codes, 1), np.ones(documents)])
+    each = np.column_stack([hits / CODES_SCALE, (everything - hits) / max(codes, 1), np.ones(documents)])
     return _by_patient(each, patient, count)
 
 
@@ -65,7 +67,7 @@ def curve_histogram(sums: NDArray[np.float64], *, codes: int, hospitals: int) ->
     true, false = np.split(sums[:-1], 2)
     first = np.concatenate([[0], np.searchsorted(EDGES, WIDE[1:].astype(np.float32), side="right")])
     totals = np.zeros((2, BINS), np.int64)
-    totals[0, first] = _whole(true * TYPICAL_CODES)
+    totals[0, first] = _whole(true * CODES_SCALE)
     totals[1, first] = _whole(false * codes)
     none = np.zeros(0, np.int32)
     rows = np.zeros((0, BINS), np.int32)
@@ -79,7 +81,7 @@ def judgement_contributions(
 
     Returns:
         float64 [P, 4 * L + len(COLUMNS)] for L rules: true positives, false positives and false negatives over
-        `TYPICAL_CODES` and exact matches by rule, then the sums of `clinical.metrics.ranking`.
+        `CODES_SCALE` and exact matches by rule, then the sums of `clinical.metrics.ranking`.
     """
     patient, count = index_patients(patients, documents=len(patients))
     return _by_patient(count_documents(logits, labels, thresholds) / _scales(len(thresholds.rules)), patient, count)
@@ -110,7 +112,7 @@ def _scales(rules: int) -> NDArray[np.float64]:
     """What each column of a judgement is divided by: about what one document brings."""
     sizes = np.full(len(COLUMNS), float(UNIT))
     sizes[:2] = 1.0  # documents, and those with a code, are counted whole
-    return np.concatenate([np.full(3 * rules, TYPICAL_CODES), np.ones(rules), sizes])
+    return np.concatenate([np.full(3 * rules, CODES_SCALE), np.ones(rules), sizes])
 
 
 def _by_patient(rows: NDArray[np.float64], patient: NDArray[np.int64], count: int) -> NDArray[np.float64]:

@@ -180,6 +180,12 @@ def choose_thresholds(
     return Thresholds(logits, tuple(FrequencyGroup(low, top, int(n), cut) for low, top, n, cut in spans))
 
 
+def choose_overall(tuning: ScoreHistogram, *, codes: int) -> Thresholds:
+    """Choose what can be chosen without counts by code: `fixed`, and `micro` from the overall histogram."""
+    micro = best_micro(tuning).logit
+    return Thresholds({"fixed": np.zeros(codes, np.float32), "micro": np.full(codes, micro, np.float32)})
+
+
 def best_micro(histogram: ScoreHistogram) -> BestThreshold:
     """The one threshold that maximises micro-F1, and that micro-F1; an `overall()` histogram is enough."""
     positives, negatives = histogram.totals

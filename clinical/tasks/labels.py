@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from clinical.codes import System
 
 _MOST_EQUIVALENTS = 8
-_SYSTEMS: dict[str, tuple[System, ...]] = {"icd9": ("ICD9CM", "ICD9PROC"), "icd10": ("ICD10CM", "ICD10PCS")}
+#: The code systems of each label space, diagnoses first.
+SYSTEMS_OF: dict[str, tuple[System, ...]] = {"icd9": ("ICD9CM", "ICD9PROC"), "icd10": ("ICD10CM", "ICD10PCS")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ class CodeReader:
     """
 
     def __init__(self, system: Literal["icd9", "icd10"], *, translate: bool) -> None:
-        if system not in _SYSTEMS:
-            raise ValueError(f"system {system!r} is unknown; it is one of {', '.join(_SYSTEMS)}")
-        self._own = _SYSTEMS[system]
+        if system not in SYSTEMS_OF:
+            raise ValueError(f"system {system!r} is unknown; it is one of {', '.join(SYSTEMS_OF)}")
+        self._own = SYSTEMS_OF[system]
         self._translate = translate and system == "icd10"
         self._read: dict[str, Meaning] = {}
 
@@ -75,7 +76,7 @@ class CodeReader:
     def _interpret(self, system: System, code: str) -> Meaning:
         if system in self._own:
             return Meaning((code,), unknown=int(not is_known(code, system=system)))
-        if not (self._translate and system in _SYSTEMS["icd9"]):
+        if not (self._translate and system in SYSTEMS_OF["icd9"]):
             return Meaning((), foreign=1)
         targets, exact = _translate(code) if system == "ICD9CM" else ((), False)
         if not 0 < len(targets) <= _MOST_EQUIVALENTS:

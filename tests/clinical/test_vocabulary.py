@@ -78,3 +78,12 @@ def test_no_documents_give_an_empty_matrix():
 def test_a_vocabulary_that_names_a_code_twice_is_refused():
     with pytest.raises(ValueError, match=r"1 code\(s\) twice"):
         label_matrix(documents((1, ["I10"])), ("I10", "I10"))
+
+
+def test_contributions_of_codes_are_training_patients_over_a_public_list():
+    from clinical.vocabulary import code_contributions
+
+    found = documents((1, ["I10", "B20"]), (1, ["I10"]), (2, ["Z99"]), (3, ["I10"]))
+    found.split = ["train", "train", "train", "tuning"]
+    rows = code_contributions(found, ("A00.0", "B20", "I10")).toarray().tolist()
+    assert rows == [[0, 1, 1], [0, 0, 0]]
