@@ -1,0 +1,230 @@
+"""What one forward and one backward pass leave behind: every trainable layer's inputs and the gradients at its outputs.
+
+Autograd never computes a weight gradient: the pass stops at the layers' outputs. Clipping is exact only if every
+trainable parameter acts through those outputs alone, so the graph of the loss is searched for any other way to one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from privacy.layers import find_rule
+from privacy.layers.uses import UnsupportedLayer, Use
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from torch import Tensor, nn
+    from torch.autograd.graph import Node
+
+    from privacy.layers.rule import LayerRule
+
+    Inputs = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A product of a layer and its parameters during the forward pass."""
+
+    layer: nn.Module
+    part: str
+    inputs: Tensor
+    version: int
+    source: Node | None
+    output: GradientEdge
+
+
+class Recording:
+    """The calls of a model's trainable layers during one forward pass.
+
+    Args:
+        model: the model.
+        examples: examples in the batch, B.
+
+    Attributes:
+        calls: what was recorded, in order.
+    """
+
+    __slots__ = ("_examples", "_paths", "calls")
+
+    def __init__(self, model: nn.Module, examples: int) -> None:
+        self._examples = examples
+        self._paths = {id(layer): path or "the model itself" for path, layer in model.named_modules()}
+        self.calls: list[_Call] = []
+
+    def name(self, layer: nn.Module) -> str:
+        """Returns a layer's path and type, for an error."""
+        return f"{self._paths[id(layer)]} ({type(layer).__name__})"
+
+    def record(self, layer: nn.Module, inputs: Tensor, output: Tensor, part: str = "") -> None:
+        """Notes that `layer` made `output` from `inputs` with the parameters its rule knows as `part`.
+
+        Raises:
+            UnsupportedLayer: the input is not the batch of examples, or nothing can be learned through the output.
+        """
+        rule = find_rule(layer)
+        assert rule is not None
+        if inputs.ndim < rule.dimensions(layer) or len(inputs) != self._examples:
+            raise UnsupportedLayer(
+                f"{self.name(layer)} was called on {list(inputs.shape)} in a batch of {self._examples} examples: "
+                "keep the examples in the first dimension"
+            )
+        if not output.requires_grad:
+            raise UnsupportedLayer(
+                f"{self.name(layer)} was called with gradients switched off: freeze its parameters, and do not "
+                "recompute activations"
+            )
+        a = inputs.detach()
+        source = get_gradient_edge(inputs).node if inputs.requires_grad else None
+        version = a._version  # noqa: SLF001 - see `uses`
+        self.calls.append(_Call(layer, part, a, version, source, get_gradient_edge(output)))
+
+    def uses(self, losses: Tensor) -> dict[nn.Module, list[Use]]:
+        """Runs the backward pass of the summed losses down to the recorded outputs.
+
+        Raises:
+            UnsupportedLayer: a recorded input was overwritten.
+        """
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(  # torch's stub forgets what allow_unused allows
+            losses.sum(), [call.output for call in self.calls], allow_unused=True
+        )
+        uses: defaultdict[nn.Module, list[Use]] = defaultdict(list)
+        for call, gradient in zip(self.calls, gradients, strict=True):
+            if call.inputs._version != call.version:  # noqa: SLF001 - autograd's own check covers only what it saved
+                raise UnsupportedLayer(
+                    f"the input of {self.name(call.layer)} was overwritten: avoid inplace layers here"
+                )
+            if gradient is not None:
+                uses[call.layer].append(Use(call.inputs, gradient, call.part))
+        return dict(uses)
+
+    def check_routes(self, model: nn.Module, losses: Tensor) -> None:
+        """Accepts a loss that reaches trainable parameters through the recorded outputs alone.
+
+        Raises:
+            UnsupportedLayer: it reaches one otherwise: a weight is used outside its layer's forward pass, or the output
+                was a view, was overwritten and so left the route that was recorded.
+        """
+        names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+        seen = {call.output.node for call in self.calls}  # what lies behind a layer's output is the layer's
+        starts = [call.source for call in self.calls] + [get_gradient_edge(losses).node]
+        waiting = [node for node in starts if node is not None and node not in seen]
+        while waiting:
+            node = waiting.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            name = names.get(id(getattr(node, "variable", None)))
+            if name is not None:
+                raise UnsupportedLayer(
+                    f"{name} is used outside its layer's forward pass, or an inplace layer overwrote its output"
+                )
+            waiting += [after for after, _ in node.next_functions if after is not None and after not in seen]
+
+
+def run(
+    model: nn.Module, inputs: Inputs, per_example_loss: Callable[[Any], Tensor]
+) -> tuple[Tensor, dict[nn.Module, list[Use]]]:
+    """Runs one forward and one backward pass.
+
+    Args:
+        model: the model, all of whose trainable layers have rules.
+        inputs: the examples, [B, ...], or a tuple of such tensors, an argument of the model each; B >= 1.
+        per_example_loss: maps the model's output to losses [B].
+
+    Returns:
+        The losses, detached, and each trainable layer's uses; a layer the loss does not depend on has none.
+
+    Raises:
+        UnsupportedLayer: a layer is used in a way that cannot be clipped exactly.
+        ValueError: the losses are not one for each example, or nothing is to be learned from them.
+    """
+    losses, recording = _forward(model, inputs, per_example_loss)
+    recording.check_routes(model, losses)
+    return losses.detach(), recording.uses(losses)
+
+
+def check_independence(model: nn.Module, inputs: Inputs, per_example_loss: Callable[[Any], Tensor]) -> None:
+    """Accepts a model and loss that treat the examples of a batch apart, at the price of two plain steps.
+
+    A clipped gradient bounds what a patient's own losses say. Were another patient's loss to depend on their examples
+    too, no clipping would bound that, so run this once on real examples before training a new architecture.
+
+    Args: as in `run`, with B >= 2.
+
+    Raises:
+        UnsupportedLayer: the losses of one half of the batch change with what a layer makes of the other half.
+    """
+    losses, recording = _forward(model, inputs, per_example_loss)
+    half = len(losses) // 2
+    edges = [call.output for call in recording.calls]
+    for mine, others in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+            losses[mine].sum(), edges, allow_unused=True, retain_graph=True
+        )
+        for call, gradient in zip(recording.calls, gradients, strict=True):
+            if gradient is not None and bool(gradient[others].any()):
+                raise UnsupportedLayer(f"behind {recording.name(call.layer)} the model or its loss mixes examples")
+
+
+def _forward(model: nn.Module, inputs: Inputs, per_example_loss: Callable[[Any], Tensor]) -> tuple[Tensor, Recording]:
+    """The losses, still attached, and what was recorded on the way."""
+    examples = inputs if isinstance(inputs, tuple) else (inputs,)
+    B = len(examples[0])
+    with torch.enable_grad(), _recorded(model, B) as recording:
+        losses = per_example_loss(model(*examples))
+    if losses.shape != (B,):
+        raise ValueError(f"per_example_loss must return [{B}], one loss an example, got {list(losses.shape)}")
+    if not losses.requires_grad:
+        raise ValueError("the loss depends on no layer with trainable parameters: there is nothing to train")
+    return losses, recording
+
+
+@contextmanager
+def _recorded(model: nn.Module, examples: int) -> Iterator[Recording]:
+    """Records every product of a layer with trainable parameters of its own; the model is as before afterwards."""
+    recording = Recording(model, examples)
+
+    def record(layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> None:
+        given = [value for value in (*arguments, *named.values()) if value is not None]
+        if len(given) != 1:
+            raise UnsupportedLayer(f"{recording.name(layer)} was called with {len(given)} inputs: only one has a rule")
+        recording.record(layer, given[0], output)
+
+    with ExitStack() as stack:
+        for layer, rule in trainable_layers(model):
+            if rule.forward is not None:
+                stack.enter_context(_substituted(layer, rule.forward(layer, recording)))
+            else:
+                # before any hook of the user's, which may change the output
+                handle = layer.register_forward_hook(record, prepend=True, with_kwargs=True)
+                stack.callback(handle.remove)
+        yield recording
+
+
+@contextmanager
+def _substituted(layer: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Lets a layer run another forward."""
+    before = vars(layer).get("forward")
+    layer.forward = forward
+    try:
+        yield
+    finally:
+        del layer.forward
+        if before is not None:
+            layer.forward = before
+
+
+def trainable_layers(model: nn.Module) -> Iterable[tuple[nn.Module, LayerRule]]:
+    """Yields every layer that owns trainable parameters, with its rule; layers without a rule are left out."""
+    for layer in model.modules():
+        if any(p.requires_grad for p in layer.parameters(recurse=False)):
+            rule = find_rule(layer)
+            if rule is not None:
+                yield layer, rule
