@@ -79,7 +79,8 @@ class Materialised:
     def squared_norms(self, patients: Patients) -> Tensor:
         """Returns each patient's squared norm, [patients.count]."""
         assert len(self._values) == patients.count
-        return torch.linalg.vector_norm(self._values, dim=1).square_()
+        squares: Tensor = torch.linalg.vector_norm(self._values, dim=1).square_()
+        return squares
 
     def add_weighted(self, patients: Patients, weights: Tensor) -> None:
         """Adds the weighted sum by one matrix-vector product."""
