@@ -307,30 +307,28 @@ def _parts(
 
 def _hold(model: nn.Module, part: _Part) -> _Held:
     """One forward and backward pass, and every patient's norms from it."""
-    losses, uses = run(model, part.inputs, part.per_example_loss)
-    if not uses:
-        raise ValueError("the loss depends on no layer with trainable parameters: there is nothing to train")
     gradients: list[list[PatientGradients]] = []
     squares: list[Tensor] = []
-    with torch.no_grad():
-        while uses:  # what a layer's gradients need no longer is freed before the next layer's are made
-            layer, calls = uses.popitem()
-            gradients.append(_layer_gradients(layer, calls, part.owners))
-            squares.append(torch.stack([form.squared_norms(part.owners) for form in gradients[-1]]).sum(0))
-        by_layer = torch.stack(squares)
-        norms = by_layer.sum(0).sqrt_()
+
+    def consume(layer: nn.Module, uses: list[Use]) -> None:
+        rule = find_rule(layer)
+        assert rule is not None
+        own = rule.gradients(layer, uses, part.owners)
+        uses.clear()  # what the gradients need no longer is freed
+        squares.append(torch.stack([form.squared_norms(part.owners) for form in own]).sum(0))
+        gradients.append(own)
+
+    losses = run(model, part.inputs, part.per_example_loss, consume)
+    if not squares:
+        raise ValueError("the loss depends on no layer with trainable parameters: there is nothing to train")
+    by_layer = torch.stack(squares)
+    norms = by_layer.sum(0).sqrt_()
     if not bool(norms.isfinite().all()):
         broken = int((~norms.isfinite()).sum())
         raise ValueError(
             f"the gradients of {broken} patients are not finite: check the inputs or lower the learning rate"
         )
     return _Held(losses, gradients, by_layer.sqrt_(), norms)
-
-
-def _layer_gradients(layer: nn.Module, calls: list[Use], owners: Patients) -> list[PatientGradients]:
-    rule = find_rule(layer)
-    assert rule is not None
-    return rule.gradients(layer, calls, owners)
 
 
 @torch.no_grad()

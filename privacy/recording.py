@@ -1,12 +1,13 @@
 """What one forward and one backward pass leave behind: every trainable layer's inputs and the gradients at its outputs.
 
-Autograd never computes a weight gradient: the pass stops at the layers' outputs. Clipping is exact only if every
-trainable parameter acts through those outputs alone, so the graph of the loss is searched for any other way to one.
+Autograd never computes a weight gradient: only layers' outputs are asked for. Each is handed on while the pass runs, so
+that a layer's activations are as short-lived as in a plain step. Clipping is exact only if every trainable parameter
+acts through those outputs alone, so the graph of the loss is searched for any other way to one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from privacy.layers.rule import LayerRule
 
     Inputs = Tensor | tuple[Tensor, ...]
+    Consumer = Callable[[nn.Module, list[Use]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,72 +84,106 @@ class Recording:
             )
         a = inputs.detach()
         source = get_gradient_edge(inputs).node if inputs.requires_grad else None
-        version = a._version  # noqa: SLF001 - see `uses`
+        version = a._version  # noqa: SLF001 - compared when its gradient arrives
         self.calls.append(_Call(layer, part, a, version, source, get_gradient_edge(output)))
 
-    def uses(self, losses: Tensor) -> dict[nn.Module, list[Use]]:
-        """Runs the backward pass of the summed losses down to the recorded outputs.
+    def find_leaves(self, model: nn.Module, losses: Tensor) -> list[GradientEdge]:
+        """Accepts losses that reach trainable parameters through the recorded outputs alone.
+
+        Returns:
+            The other leaves they reach, as inputs that want a gradient.
 
         Raises:
-            UnsupportedLayer: a recorded input was overwritten.
-        """
-        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(  # torch's stub forgets what allow_unused allows
-            losses.sum(), [call.output for call in self.calls], allow_unused=True
-        )
-        uses: defaultdict[nn.Module, list[Use]] = defaultdict(list)
-        for call, gradient in zip(self.calls, gradients, strict=True):
-            if call.inputs._version != call.version:  # noqa: SLF001 - autograd's own check covers only what it saved
-                raise UnsupportedLayer(
-                    f"the input of {self.name(call.layer)} was overwritten: avoid inplace layers here"
-                )
-            if gradient is not None:
-                uses[call.layer].append(Use(call.inputs, gradient, call.part))
-        return dict(uses)
-
-    def check_routes(self, model: nn.Module, losses: Tensor) -> None:
-        """Accepts a loss that reaches trainable parameters through the recorded outputs alone.
-
-        Raises:
-            UnsupportedLayer: it reaches one otherwise: a weight is used outside its layer's forward pass, or the output
+            UnsupportedLayer: they reach one otherwise: a weight is used outside its layer's forward pass, or the output
                 was a view, was overwritten and so left the route that was recorded.
         """
         names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
         seen = {call.output.node for call in self.calls}  # what lies behind a layer's output is the layer's
         starts = [call.source for call in self.calls] + [get_gradient_edge(losses).node]
         waiting = [node for node in starts if node is not None and node not in seen]
+        leaves: list[GradientEdge] = []
         while waiting:
             node = waiting.pop()
             if node in seen:
                 continue
             seen.add(node)
-            name = names.get(id(getattr(node, "variable", None)))
-            if name is not None:
+            variable = getattr(node, "variable", None)
+            if id(variable) in names:
                 raise UnsupportedLayer(
-                    f"{name} is used outside its layer's forward pass, or an inplace layer overwrote its output"
+                    f"{names[id(variable)]} is used outside its layer's forward pass, or an inplace layer overwrote "
+                    "its output"
                 )
+            if variable is not None:
+                leaves.append(GradientEdge(node, 0))
             waiting += [after for after, _ in node.next_functions if after is not None and after not in seen]
+        return leaves
 
 
-def run(
-    model: nn.Module, inputs: Inputs, per_example_loss: Callable[[Any], Tensor]
-) -> tuple[Tensor, dict[nn.Module, list[Use]]]:
+class _Delivery:
+    """Collects the gradients at recorded outputs, and hands on a layer's uses once all its calls have theirs.
+
+    Args:
+        recording: the calls; emptied, so that what nobody needs is freed on the way.
+        consume: gets a layer and its uses.
+    """
+
+    def __init__(self, recording: Recording, consume: Consumer) -> None:
+        self._name, self._consume = recording.name, consume
+        self._pending = dict(enumerate(recording.calls))
+        self._missing = Counter(call.layer for call in recording.calls)
+        self._arrived: defaultdict[nn.Module, list[Use]] = defaultdict(list)
+        recording.calls.clear()
+
+    def run(self, losses: Tensor, leaves: list[GradientEdge]) -> None:
+        """Runs the backward pass. Every node that leads to a first layer or a leaf is run; a hook sees its gradient."""
+        first = [i for i, call in self._pending.items() if call.source is None]
+        captured = [self._pending[i].output for i in first] + leaves
+        with ExitStack() as stack:
+            for i, call in self._pending.items():
+                if call.source is not None:
+                    stack.callback(call.output.node.register_prehook(self._hook(i, call.output.output_nr)).remove)
+            gradients = torch.autograd.grad(losses.sum(), captured, allow_unused=True)
+        for i, gradient in zip(first, gradients, strict=False):  # the leaves' own gradients are nobody's
+            self._deliver(i, gradient)
+        for layer, uses in self._arrived.items():
+            self._consume(layer, uses)
+
+    def _hook(self, i: int, output: int) -> Callable[[tuple[Tensor | None, ...]], None]:
+        return lambda gradients: self._deliver(i, gradients[output])
+
+    def _deliver(self, i: int, gradient: Tensor | None) -> None:
+        if gradient is None:
+            return
+        call = self._pending.pop(i)
+        if call.inputs._version != call.version:  # noqa: SLF001 - autograd's own check covers only what it saved
+            raise UnsupportedLayer(f"the input of {self._name(call.layer)} was overwritten: avoid inplace layers here")
+        self._arrived[call.layer].append(Use(call.inputs, gradient, call.part))
+        self._missing[call.layer] -= 1
+        if not self._missing[call.layer]:
+            self._consume(call.layer, self._arrived.pop(call.layer))
+
+
+def run(model: nn.Module, inputs: Inputs, per_example_loss: Callable[[Any], Tensor], consume: Consumer) -> Tensor:
     """Runs one forward and one backward pass.
 
     Args:
         model: the model, all of whose trainable layers have rules.
         inputs: the examples, [B, ...], or a tuple of such tensors, an argument of the model each; B >= 1.
         per_example_loss: maps the model's output to losses [B].
+        consume: is called once for each trainable layer that the loss depends on, with all its uses, as soon as the
+            backward pass has them: what it does not keep is freed while the pass goes on.
 
     Returns:
-        The losses, detached, and each trainable layer's uses; a layer the loss does not depend on has none.
+        The losses, [B], detached.
 
     Raises:
         UnsupportedLayer: a layer is used in a way that cannot be clipped exactly.
         ValueError: the losses are not one for each example, or nothing is to be learned from them.
     """
     losses, recording = _forward(model, inputs, per_example_loss)
-    recording.check_routes(model, losses)
-    return losses.detach(), recording.uses(losses)
+    leaves = recording.find_leaves(model, losses)
+    _Delivery(recording, consume).run(losses, leaves)
+    return losses.detach()
 
 
 def check_independence(model: nn.Module, inputs: Inputs, per_example_loss: Callable[[Any], Tensor]) -> None:

@@ -41,11 +41,11 @@ class Convolutions:
         uses: its calls, inputs [B, C, L] and gradients [B, K, T].
     """
 
-    __slots__ = ("_calls", "_kept", "_layer", "_size")
+    __slots__ = ("_calls", "_kept", "_layer", "_size", "_width")
 
     def __init__(self, layer: nn.Conv1d, uses: Sequence[Use]) -> None:
         self._layer = layer
-        self._size = layer.weight.numel()
+        self._size, self._width = layer.weight.numel(), layer.weight.shape[1]
         self._calls = [(_padded(layer, use.inputs), use.gradients) for use in uses]
         self._kept: dict[int, Tensor] = {}  # by number of examples: [taps, m, weights of a tap]
 
@@ -54,6 +54,8 @@ class Convolutions:
         norms = self._calls[0][1].new_zeros(patients.count)
         for block in patients.blocks:
             norms[block.members] = self._block_norms(block)
+        if len(self._kept) == len(patients.blocks):
+            self._calls.clear()  # everything is in what was kept
         return norms
 
     def add_weighted(self, patients: Patients, weights: Tensor) -> None:
@@ -65,8 +67,6 @@ class Convolutions:
                 taps = weights[block.members] @ self._kept[block.examples]  # [taps, K C]
                 grad += taps.T.reshape(grad.shape)
                 rest[block.members] = 0.0
-        if len(self._kept) == len(patients.blocks):
-            return
         for x, g in self._calls:
             weighted = g * rest[patients.owner, None, None]
             grad += torch.ops.aten.convolution_backward(
@@ -76,13 +76,14 @@ class Convolutions:
 
     def _block_norms(self, block: Block) -> Tensor:
         layer = self._layer
-        rows = block.examples * max(x.shape[2] for x, _ in self._calls)
-        factors = layer.in_channels + layer.out_channels
-        gram_cost, gradient_cost = rows * factors, self._size * (1 if layer.groups > 1 else 0.5)
-        if layer.groups == 1 and len(self._calls) == 1 and gram_cost <= gradient_cost:
-            parts = max(FLOATS // rows**2, 1)
+        L, T = block.examples * self._calls[0][0].shape[2], block.examples * self._calls[0][1].shape[2]
+        factors = sum(block.examples * (x[0].numel() + g[0].numel()) for x, g in self._calls)
+        keep = KEPT * factors >= self._size
+        gram_cost = L * L * layer.in_channels + T * T * layer.out_channels
+        if layer.groups == len(self._calls) == 1 and gram_cost <= T * self._size * (0.5 if keep else 1.0):
+            parts = max(FLOATS // L**2, 1)
             return torch.cat([self._gram_norms(x, g) for x, g in self._split(block, parts)])
-        if self._size <= KEPT * rows * factors:
+        if keep:
             self._kept[block.examples] = kept = self._products(block, slice(None))
             return _squares(kept)
         m, parts = len(block.members), max(FLOATS // self._size, 1)
@@ -106,29 +107,30 @@ class Convolutions:
 
     def _products(self, block: Block, members: slice) -> Tensor:
         """Gradients of some of a block's patients, [taps, m, weights of a tap]."""
-        groups = self._layer.groups
-        products: list[Tensor] = []
+        groups, (taps,) = self._layer.groups, self._layer.kernel_size
+        m = len(block.members[members])
+        products = self._calls[0][1].new_empty(taps, m * groups, self._layer.out_channels // groups, self._width)
+        first = True
         for x, g in self._calls:
             xs, gs = block.take(x)[members], block.take(g)[members]  # [m, n, C, L], [m, n, K, T]
             for example in range(block.examples):
                 a = xs[:, example].unflatten(1, (groups, -1)).flatten(0, 1)  # [m groups, C / groups, L]
                 b = gs[:, example].unflatten(1, (groups, -1)).flatten(0, 1)  # [m groups, K / groups, T]
-                for j, tap in enumerate(_taps(self._layer, g.shape[2])):
-                    if j == len(products):
-                        products.append(_product(b, a[:, :, tap]))
-                    elif a.shape[1] == b.shape[1] == 1:
-                        products[j] += _product(b, a[:, :, tap])
-                    else:
-                        products[j].baddbmm_(b, a[:, :, tap].mT)
-        return torch.stack([product.reshape(-1, self._size // len(products)) for product in products])
+                for tap, product in zip(_taps(self._layer, g.shape[2]), products, strict=True):
+                    _add_product(b, a[:, :, tap], product, first=first)
+                first = False
+        return products.view(taps, m, -1)
 
 
-def _product(g: Tensor, a: Tensor) -> Tensor:
-    """One tap's gradient for each group: [m, K, T] and [m, C, T] to [m, K, C]."""
+def _add_product(g: Tensor, a: Tensor, product: Tensor, *, first: bool) -> None:
+    """Adds one tap's gradient for each group, [m, K, T] and [m, C, T], to [m, K, C]; the first one is written."""
     if g.shape[1] == a.shape[1] == 1:
-        sums: Tensor = torch.linalg.vecdot(g, a)
-        return sums[:, :, None]
-    return torch.bmm(g, a.mT)
+        sums = torch.linalg.vecdot(g, a)[:, :, None]
+        product.copy_(sums) if first else product.add_(sums)
+    elif first:
+        torch.bmm(g, a.mT, out=product)
+    else:
+        product.baddbmm_(g, a.mT)
 
 
 def _squares(products: Tensor) -> Tensor:

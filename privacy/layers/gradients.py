@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from privacy.layers.uses import Block, Patients, Use
 
-FLOATS = 1 << 22  # most floats of one temporary: 16 MB
+FLOATS = 1 << 20  # most floats of one temporary: 4 MB
 KEPT = 2  # a patient's gradient is kept if it has at most this many times the floats of the factors it is made of
-_ROUNDING = 2 * torch.finfo(torch.float32).eps  # a cancelled sum is rounded up, never under-clipped
+_ROUNDING = 4 * torch.finfo(torch.float32).eps  # a cancelled sum is rounded up, not under-clipped
 
 
 class PatientGradients(Protocol):
@@ -127,6 +127,8 @@ class OuterProducts:
         norms = self._gradients.new_zeros(patients.count)
         for block in patients.blocks:
             norms[block.members] = self._block_norms(block)
+        if len(self._kept) == len(patients.blocks):
+            self._inputs = self._gradients = norms.new_empty(0)  # everything is in what was kept
         return norms
 
     def add_weighted(self, patients: Patients, weights: Tensor) -> None:
@@ -208,8 +210,8 @@ def gram_norms(inputs: Tensor, gradients: Tensor, *, width: int) -> Tensor:
         width: summands of an inner product, for the bound on rounding.
 
     Guarantee:
-        A sum that cancels is rounded up, so a patient is never clipped less than promised.
+        A sum that cancels is rounded up by what rounding of independent sign may have taken from it.
     """
     pairs = inputs.mul_(gradients)
     trace = pairs.diagonal(dim1=1, dim2=2).sum(1)
-    return pairs.sum((1, 2)).clamp_(min=0).add_(trace, alpha=_ROUNDING * width)
+    return pairs.sum((1, 2)).clamp_(min=0).add_(trace, alpha=_ROUNDING * width**0.5)
