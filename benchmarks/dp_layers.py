@@ -7,6 +7,9 @@ where private, its noise; every patient has one sequence of 48 hours by 60 featu
 medians over repetitions of the step's time over the plain step of the *same* repetition: by the clock with quartiles,
 and by processor time, which other programs on the machine disturb less.
 
+All of them run with an allocator that keeps freed memory (`timing.keep_freed_memory`); `--default-allocator` leaves it
+as it comes, which costs every variant, and those that hold more the most.
+
 Opacus gets the module as its own `ModuleValidator.fix` rewrites it. Where it fails, its error stands under the table.
 """
 
@@ -20,12 +23,12 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import COLUMNS, keep_freed_memory, measure, ratio_cells
 from torch import Tensor, nn
 from torch.nn import functional
 
 from privacy.clipping import patient_norms, private_gradient
 from privacy.noise import SecureNoise
-from timing import COLUMNS, measure, ratio_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,11 +53,11 @@ class LabelAttention(nn.Module):
 class Transformer(nn.Module):
     """Two of torch's own encoder layers, mean over time."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.into, self.head = nn.Linear(FEATURES, WIDTH), nn.Linear(WIDTH, TARGETS)
+        self.into, self.head = nn.Linear(FEATURES, width), nn.Linear(width, TARGETS)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, dropout=0.0, batch_first=True, norm_first=True)
+            nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True)
             for _ in range(2)
         )
 
@@ -68,10 +71,10 @@ class Transformer(nn.Module):
 class Convolutional(nn.Module):
     """Four residual blocks of two causal convolutions each, dilated 1, 2, 4 and 8, read at the last hour."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.into, self.head = nn.Conv1d(FEATURES, WIDTH, 1), nn.Linear(WIDTH, TARGETS)
-        self.layers = nn.ModuleList(nn.Conv1d(WIDTH, WIDTH, 3, dilation=2 ** (i // 2)) for i in range(8))
+        self.into, self.head = nn.Conv1d(FEATURES, width, 1), nn.Linear(width, TARGETS)
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=2 ** (i // 2)) for i in range(8))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.into(x.transpose(1, 2))
@@ -158,8 +161,10 @@ class Case:
 
 CASES = {
     "label-attention": Case(LabelAttention, (CHUNKS, EMBEDDING), CODES),
-    "transformer": Case(Transformer),
-    "tcn": Case(Convolutional),
+    "transformer-64": Case(lambda: Transformer(64)),
+    "transformer-128": Case(lambda: Transformer(128)),
+    "tcn-64": Case(lambda: Convolutional(64)),
+    "tcn-128": Case(lambda: Convolutional(128)),
     "ssm": Case(StateSpace),
     "gru-64": Case(lambda: Recurrent(64)),
     "gru-128": Case(lambda: Recurrent(128)),
@@ -319,6 +324,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-limit", type=float, default=3.0, help="GiB of per-example gradients a peer may build")
+    parser.add_argument("--default-allocator", action="store_true", help="let freed memory go back to the kernel")
     parser.add_argument("--without-peers", action="store_true", help="plain and ours only")
     parser.add_argument("--quick", action="store_true", help="five repetitions")
     options = parser.parse_args()
@@ -330,6 +336,8 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     options = parse_options()
     torch.set_num_threads(options.threads)
+    if not options.default_allocator:
+        keep_freed_memory()
     # Opacus' hooks meet a first layer whose input needs no gradient; that is what they are for
     warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
     console = Console(width=110)

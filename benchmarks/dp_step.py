@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import COLUMNS, measure, ratio_cells
 from torch import Tensor, nn
 
 from privacy.clipping import batch_order, private_gradient
 from privacy.noise import SecureNoise
-from timing import COLUMNS, measure, ratio_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable

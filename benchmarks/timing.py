@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import statistics
 import time
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
     Pair = tuple[Timing, Timing]  # a step's own and the plain one's, from one repetition
 
 COLUMNS = ("step", "ms", "x plain", "quartiles", "processor")
+
+
+def keep_freed_memory() -> None:
+    """Stops glibc from giving memory back to the kernel between steps, as a process that only trains should.
+
+    Otherwise every step may fault its memory in again, at some 0.4 ms a MB on a virtual machine; which step of an
+    interleaved run pays for that is chance.
+    """
+    mallopt = ctypes.CDLL(None).mallopt
+    trim_threshold, mmap_threshold = -1, -3
+    if not (mallopt(trim_threshold, 2**31 - 1) and mallopt(mmap_threshold, 2**30)):
+        raise SystemExit("this C library has no such settings: run with --default-allocator")
 
 
 def measure(steps: dict[str, Step], repetitions: int) -> dict[str, list[Pair]]:

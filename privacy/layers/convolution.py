@@ -83,11 +83,17 @@ class Convolutions:
         if layer.groups == len(self._calls) == 1 and gram_cost <= T * self._size * (0.5 if keep else 1.0):
             parts = max(FLOATS // L**2, 1)
             return torch.cat([self._gram_norms(x, g) for x, g in self._split(block, parts)])
+        (taps,), m, parts = layer.kernel_size, len(block.members), max(FLOATS // self._size, 1)
+        products = layer.weight.new_empty(taps, m if keep else min(m, parts), self._size // taps)
+        norms = products.new_empty(m)
+        for start in range(0, m, parts):  # what was just made is still in the cache when its norm is taken
+            members = slice(start, min(start + parts, m))
+            made = products[:, members] if keep else products[:, : members.stop - start]
+            self._multiply(block, members, made)
+            norms[members] = torch.linalg.vector_norm(made, dim=2).square_().sum(0)
         if keep:
-            self._kept[block.examples] = kept = self._products(block, slice(None))
-            return _squares(kept)
-        m, parts = len(block.members), max(FLOATS // self._size, 1)
-        return torch.cat([_squares(self._products(block, slice(i, i + parts))) for i in range(0, m, parts)])
+            self._kept[block.examples] = products
+        return norms
 
     def _split(self, block: Block, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
         (x, g) = self._calls[0]
@@ -105,21 +111,19 @@ class Convolutions:
         inputs = inputs.reshape(-1, n * T, n * T)
         return gram_norms(inputs, torch.bmm(g.mT, g), width=self._layer.in_channels * len(taps))
 
-    def _products(self, block: Block, members: slice) -> Tensor:
-        """Gradients of some of a block's patients, [taps, m, weights of a tap]."""
-        groups, (taps,) = self._layer.groups, self._layer.kernel_size
-        m = len(block.members[members])
-        products = self._calls[0][1].new_empty(taps, m * groups, self._layer.out_channels // groups, self._width)
+    def _multiply(self, block: Block, members: slice, out: Tensor) -> None:
+        """Writes the gradients of some of a block's patients, [taps, m, weights of a tap]."""
+        groups = self._layer.groups
+        shape = (-1, self._layer.out_channels // groups, self._width)
         first = True
         for x, g in self._calls:
             xs, gs = block.take(x)[members], block.take(g)[members]  # [m, n, C, L], [m, n, K, T]
             for example in range(block.examples):
                 a = xs[:, example].unflatten(1, (groups, -1)).flatten(0, 1)  # [m groups, C / groups, L]
                 b = gs[:, example].unflatten(1, (groups, -1)).flatten(0, 1)  # [m groups, K / groups, T]
-                for tap, product in zip(_taps(self._layer, g.shape[2]), products, strict=True):
-                    _add_product(b, a[:, :, tap], product, first=first)
+                for tap, product in zip(_taps(self._layer, g.shape[2]), out, strict=True):
+                    _add_product(b, a[:, :, tap], product.view(shape), first=first)
                 first = False
-        return products.view(taps, m, -1)
 
 
 def _add_product(g: Tensor, a: Tensor, product: Tensor, *, first: bool) -> None:
@@ -131,10 +135,6 @@ def _add_product(g: Tensor, a: Tensor, product: Tensor, *, first: bool) -> None:
         torch.bmm(g, a.mT, out=product)
     else:
         product.baddbmm_(g, a.mT)
-
-
-def _squares(products: Tensor) -> Tensor:
-    return sum((torch.linalg.vector_norm(tap, dim=1).square_() for tap in products), start=products.new_zeros(()))
 
 
 def _taps(layer: nn.Conv1d, T: int) -> list[slice]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from privacy.layers.uses import Block, Patients, Use
 
-FLOATS = 1 << 20  # most floats of one temporary: 4 MB
+FLOATS = 1 << 20  # most floats of one temporary: 4 MB, about what caches hold
 KEPT = 2  # a patient's gradient is kept if it has at most this many times the floats of the factors it is made of
 _ROUNDING = 4 * torch.finfo(torch.float32).eps  # a cancelled sum is rounded up, not under-clipped
 

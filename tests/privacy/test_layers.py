@@ -81,12 +81,13 @@ class Cohort:
             close(patient_norms(self.model, self.inputs, self.loss, self.patient), lengths)
             for clip_norm in (0.5 * float(lengths.median()) + 1e-3, 1e6):
                 want = ((clip_norm / lengths.clamp(min=1e-12)).clamp(max=1)[:, None] * each).sum(0)
-                close(self.step(clip_norm)[0], want)
+                close(self.step(clip_norm)[0], want, scale=float(lengths.clamp(max=clip_norm).max()))
         self.patient = originally
 
 
-def close(got, want):
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5 * max(float(want.abs().max()), 1e-3))
+def close(got, want, scale=1e-3):
+    """Equal to 1e-5 of the largest number, or of what was summed where a sum cancels."""
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5 * max(float(want.abs().max()), scale))
 
 
 def numbers(*shape):
@@ -106,7 +107,7 @@ def sizes(request):
         yield
 
 
-shared = settings(max_examples=12, deadline=None)
+shared = settings(max_examples=12, deadline=None, derandomize=True)
 both_sizes = pytest.mark.usefixtures("sizes")
 
 
