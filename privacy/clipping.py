@@ -17,7 +17,7 @@ from torch import nn
 
 from privacy.layers import RULES, find_rule
 from privacy.layers.uses import Patients, UnsupportedLayer
-from privacy.recording import check_independence, run, trainable_layers
+from privacy.recording import check_independence, layers_with_rules, owns_trainable, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,11 +101,12 @@ def check_model(model: nn.Module) -> None:
             message names path and type.
     """
     owners: dict[int, str] = {}
+    recorded = {layer for layer, _ in layers_with_rules(model)}
     for path, layer in model.named_modules():
         name = f"{path or 'the model itself'} ({type(layer).__name__})"
         _check_statistics(layer, name)
         own = {key: p for key, p in layer.named_parameters(recurse=False) if p.requires_grad}
-        if own:
+        if own or layer in recorded:
             _check_rule(layer, name, own)
         for key, parameter in own.items():
             first = owners.setdefault(id(parameter), f"{path}.{key}")
@@ -314,6 +315,8 @@ def _hold(model: nn.Module, part: _Part) -> _Held:
         rule = find_rule(layer)
         assert rule is not None
         own = rule.gradients(layer, uses, part.owners)
+        if not own:
+            return  # it was used only with what is frozen
         uses.clear()  # what the gradients need no longer is freed
         squares.append(torch.stack([form.squared_norms(part.owners) for form in own]).sum(0))
         gradients.append(own)
@@ -336,7 +339,7 @@ def _add_clipped(model: nn.Module, part: _Part, held: _Held, clipping: Clipping,
     """Adds the part's clipped gradients to `grad`; returns which patients were clipped, [P]."""
     bound, lengths = clipping.norm, held.norms.expand_as(held.by_layer)
     if clipping.per_layer:
-        bound /= math.sqrt(sum(1 for _ in trainable_layers(model)))
+        bound /= math.sqrt(sum(owns_trainable(layer) for layer in model.modules()))
         lengths = held.by_layer
     weights = (bound / lengths).clamp_(max=1.0).mul_(scale)
     for own_weights in weights:

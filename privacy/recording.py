@@ -19,7 +19,7 @@ from privacy.layers import find_rule
 from privacy.layers.uses import UnsupportedLayer, Use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
     from torch.autograd.graph import Node
@@ -72,6 +72,9 @@ class Recording:
         """
         rule = find_rule(layer)
         assert rule is not None
+        frozen = torch.is_grad_enabled() and not output.requires_grad  # this part is, or the weight would want one
+        if frozen or not owns_trainable(layer):
+            return
         if inputs.ndim < rule.dimensions(layer) or len(inputs) != self._examples:
             raise UnsupportedLayer(
                 f"{self.name(layer)} was called on {list(inputs.shape)} in a batch of {self._examples} examples: "
@@ -234,7 +237,7 @@ def _recorded(model: nn.Module, examples: int) -> Iterator[Recording]:
         recording.record(layer, given[0], output)
 
     with ExitStack() as stack:
-        for layer, rule in trainable_layers(model):
+        for layer, rule in layers_with_rules(model):
             if rule.forward is not None:
                 stack.enter_context(_substituted(layer, rule.forward(layer, recording)))
             else:
@@ -257,10 +260,15 @@ def _substituted(layer: nn.Module, forward: Callable[..., Any]) -> Iterator[None
             layer.forward = before
 
 
-def trainable_layers(model: nn.Module) -> Iterable[tuple[nn.Module, LayerRule]]:
-    """Yields every layer that owns trainable parameters, with its rule; layers without a rule are left out."""
+def owns_trainable(layer: nn.Module) -> bool:
+    """Whether a layer has trainable parameters of its own."""
+    return any(p.requires_grad for p in layer.parameters(recurse=False))
+
+
+def layers_with_rules(model: nn.Module) -> Iterator[tuple[nn.Module, LayerRule]]:
+    """Yields every layer to be recorded, with its rule: owners of trainable parameters, and layers that hide one."""
     for layer in model.modules():
-        if any(p.requires_grad for p in layer.parameters(recurse=False)):
-            rule = find_rule(layer)
-            if rule is not None:
-                yield layer, rule
+        rule = find_rule(layer)
+        hides = rule is not None and rule.forward is not None and any(p.requires_grad for p in layer.parameters())
+        if rule is not None and (hides or owns_trainable(layer)):
+            yield layer, rule
