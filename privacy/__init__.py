@@ -1,9 +1,11 @@
 """The guarantees: what one patient can lose by taking part, bounded before anything leaves the hospital.
 
 A hospital's training step promises that its result would be almost equally likely had any one patient been absent.
-Five modules make that promise, each with one reason to change:
+These modules make that promise, each with one reason to change:
 
 * `privacy.clipping`    how far one patient can move a training step (exact, per patient, at the price of a plain step);
+* `privacy.recording`   the one forward and backward pass that says so, and what it refuses to overlook;
+* `privacy.layers`      the algebra of each layer type;
 * `privacy.noise`       what hides the rest, and which patients a step draws;
 * `privacy.accounting`  what a sequence of such steps costs, certified from above;
 * `privacy.ledger`      what this hospital's patients have paid over all studies, and the ceiling they never pass.
