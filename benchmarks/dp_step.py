@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import argparse
 import gc
-import statistics
 import subprocess
 import sys
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import COLUMNS, measure, ratio_cells
 from torch import Tensor, nn
 
 from privacy.clipping import batch_order, private_gradient
@@ -37,8 +36,7 @@ from privacy.noise import SecureNoise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Step = Callable[[], object]
-    Timing = tuple[float, float]  # milliseconds by the clock and of processor time
+    from timing import Pair, Step
 
 FEATURES, HIDDEN, CLIP_NORM, NOISE = 384, 512, 1.0, 1.0
 
@@ -199,34 +197,6 @@ def cannot_run(name: str, *, notes: int, codes: int, limit: float) -> str:
     return ""
 
 
-def measure(steps: dict[str, Step], repetitions: int) -> dict[str, list[tuple[Timing, Timing]]]:
-    """Pairs (own, plain), each pair from one repetition.
-
-    Steps many times slower than plain run in a loop of their own: gigabytes of their garbage slow what comes next.
-    """
-    warm = {name: time_of(step)[0] for name, step in [*steps.items(), *steps.items()]}
-    fast = {name: step for name, step in steps.items() if warm[name] < 4 * warm["plain"]}
-    slow = {name: step for name, step in steps.items() if name not in fast}
-    pairs = interleave(fast, repetitions)
-    return (interleave({"plain": steps["plain"]} | slow, 3) if slow else {}) | pairs
-
-
-def interleave(steps: dict[str, Step], repetitions: int) -> dict[str, list[tuple[Timing, Timing]]]:
-    pairs: dict[str, list[tuple[Timing, Timing]]] = {name: [] for name in steps}
-    for _ in range(repetitions):
-        times = {name: time_of(step) for name, step in steps.items()}
-        for name, own in times.items():
-            pairs[name].append((own, times["plain"]))
-    return pairs
-
-
-def time_of(step: Step) -> Timing:
-    gc.collect()
-    wall, processor = time.perf_counter(), time.process_time()
-    step()
-    return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - processor)
-
-
 def peak_memory(name: str, *, notes: int, codes: int, threads: int) -> float:
     """MiB above the size before the first step, in a fresh process."""
     arguments = ["--memory-of", name, "--codes", str(codes), "--notes", str(notes), "--threads", str(threads)]
@@ -269,18 +239,15 @@ def compare(codes: int, options: argparse.Namespace) -> Table:
     left_out = "\n".join(f"{name}: {reason}" for name, reason in limits.items() if reason)
     title = f"{FEATURES}-{HIDDEN}-{codes} head, {options.notes} notes of {batch.patients} patients"
     table = Table(title=title, caption=left_out or None)
-    for column in ("step", "ms", "x plain", "quartiles", "processor", "MiB", "x plain"):
+    for column in (*COLUMNS, "MiB", "x plain"):
         table.add_column(column, justify="left" if column == "step" else "right")
     for name in steps:
         table.add_row(name, *row(name, times, memory))
     return table
 
 
-def row(name: str, times: dict[str, list[tuple[Timing, Timing]]], memory: dict[str, float]) -> list[str]:
-    low, middle, high = statistics.quantiles([own[0] / plain[0] for own, plain in times[name]], n=4)
-    processor = statistics.median(own[1] / plain[1] for own, plain in times[name])
-    cells = [f"{statistics.median(own[0] for own, _ in times[name]):.1f}", f"{middle:.2f}", f"{low:.2f}-{high:.2f}"]
-    cells.append(f"{processor:.2f}")
+def row(name: str, times: dict[str, list[Pair]], memory: dict[str, float]) -> list[str]:
+    cells = ratio_cells(times[name])
     return [*cells, f"{memory[name]:.0f}", f"{memory[name] / memory['plain']:.2f}"] if memory else cells
 
 

@@ -2,38 +2,34 @@
 
 A rule answers two questions about one layer from what a single backward pass leaves behind, its inputs and the
 gradients at its outputs: how long is each patient's gradient, and what is the patient-weighted sum of gradients? It
-never keeps a gradient per example. A layer called several times contributes one `Use` for each call, and the answers
-span them all.
+keeps no gradient per example. A layer called several times contributes one `Use` for each call, and the answers span
+them all. Layers that hide several products in one call (`GRU`, `MultiheadAttention`) run in a form that records each.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from privacy.layers import linear
+from privacy.layers import attention, convolution, embedding, fallback, linear, normalization, recurrent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
-    from privacy.layers.uses import Patients, Use
-
-
-class LayerRule(Protocol):
-    """The mathematics of one layer type."""
-
-    parameters: frozenset[str]  # names of the parameters it accounts for; a layer owning any other is refused
-
-    def squared_norms(self, layer: Any, uses: Sequence[Use], patients: Patients) -> Tensor:
-        """Returns each patient's squared gradient norm over the layer's trainable parameters, [patients.count]."""
-
-    def add_weighted(self, layer: Any, uses: Sequence[Use], patients: Patients, weights: Tensor) -> None:
-        """Adds sum over patients of `weights[p]` times p's gradient to every trainable parameter's `grad`."""
-
+    from privacy.layers.rule import LayerRule
 
 RULES: dict[type[nn.Module], LayerRule] = {
-    nn.Linear: linear.LinearRule(),
+    nn.Linear: linear.RULE,
+    nn.modules.linear.NonDynamicallyQuantizableLinear: linear.RULE,  # the last map of a MultiheadAttention
+    nn.Embedding: embedding.RULE,
+    nn.EmbeddingBag: embedding.BAG,
+    nn.LayerNorm: normalization.LAYER_NORM,
+    nn.RMSNorm: normalization.RMS_NORM,
+    nn.Conv1d: convolution.RULE,
+    nn.GRU: recurrent.RULE,
+    nn.MultiheadAttention: attention.RULE,
 }
+
+
+def find_rule(layer: nn.Module) -> LayerRule | None:
+    """Returns the rule of a layer's type: the table's, else one that asks Opacus, else None."""
+    return RULES.get(type(layer)) or (fallback.RULE if fallback.covers(layer) else None)

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class UnsupportedLayer(ValueError):
+    """A layer whose contribution cannot be clipped exactly; the message names its path and type."""
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """One call of a layer.
@@ -18,10 +22,12 @@ class Use:
     Attributes:
         inputs: what went in, [B, ...], detached.
         gradients: gradient of the summed loss at what came out, [B, ...].
+        part: which of the layer's own products this was, for layers that compute several; "" where there is one.
     """
 
     inputs: Tensor
     gradients: Tensor
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ class Patients:
         blocks: groups of patients with equally many examples, by that number.
     """
 
-    __slots__ = ("blocks", "count", "owner")
+    __slots__ = ("_one_each", "blocks", "count", "owner")
 
     def __init__(self, patient: Tensor) -> None:
         self.owner = patient
@@ -72,3 +78,8 @@ class Patients:
                 Block(patient[index[::n]], n, slice(first, first + n * m) if side_by_side else index),
             )
             start += n * m
+        self._one_each = torch.equal(patient, torch.arange(self.count, device=patient.device))
+
+    def total(self, rows: Tensor) -> Tensor:
+        """Sums per-example rows [B, ...] over each patient, [count, ...]; the rows themselves where each owns one."""
+        return rows if self._one_each else rows.new_zeros(self.count, *rows.shape[1:]).index_add_(0, self.owner, rows)
