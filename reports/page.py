@@ -84,12 +84,12 @@ every model this run released can hardly tell whether that patient was in the tr
 smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }} at delta {{ run.study.privacy.delta }}.</p>
 {% else %}<p class="bad">This run gives no guarantee: it trained without differential privacy.</p>{% endif %}
 <div class="wide"><table><caption>What each hospital's patients paid for this run, and over all runs on its ledger</caption>
-<thead><tr><th scope="col">hospital</th><th scope="col">epsilon</th><th scope="col">delta</th><th scope="col">unit, neighbours</th>
-<th scope="col">accountant</th><th scope="col">steps</th><th scope="col">rate</th><th scope="col">noise</th>
+<thead><tr><th scope="col">hospital</th><th scope="col">epsilon</th><th scope="col">delta</th><th scope="col" class="text">unit, neighbours</th>
+<th scope="col" class="text">accountant</th><th scope="col">steps</th><th scope="col">rate</th><th scope="col">noise</th>
 <th scope="col">all runs / ceiling</th><th scope="col">ledger head</th></tr></thead><tbody>
 {% for site, paid in privacy|dictsort %}{% set s = paid.statement %}
 <tr><th scope="row">{{ site }}</th><td>{{ s.epsilon|epsilon }}</td><td>{{ s.delta if s.delta is not none else '–' }}</td>
-<td>{{ s.unit }}, {{ s.relation }}</td><td>{{ s.accountant }}</td><td>{{ s.steps }}</td>
+<td class="text">{{ s.unit }}, {{ s.relation }}</td><td class="text">{{ s.accountant }}</td><td>{{ s.steps }}</td>
 <td>{{ s.sampling_rate|share }}</td><td>{{ s.noise_multiplier|share }}</td>
 {% if paid.ledger %}<td>{{ paid.ledger.epsilon_all_runs|epsilon }} / {{ paid.ledger.ceiling|epsilon }}</td>
 <td><code>{{ paid.ledger.head[:12] }}</code></td>{% else %}<td>–</td><td>–</td>{% endif %}</tr>
