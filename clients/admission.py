@@ -5,7 +5,6 @@ The order is the point: policy first, then sizes from metadata, then the ledger.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +84,9 @@ def admit(study: Study, hospital: Hospital, *, run: str) -> Plan:
 
 def training_patients(hospital: Hospital) -> int:
     """Count the patients of the training split, from metadata alone."""
-    from clinical.events import read_splits
+    from clinical.events import count_split
 
-    return Counter(read_splits(hospital.path).values())["train"]
+    return count_split(hospital.path, "train")
 
 
 def plan(study: Study, patients: int) -> Plan:

@@ -30,9 +30,7 @@ def load_model(study: Study, arrays: dict[str, np.ndarray], *, features: int, co
     Raises:
         RuntimeError: the arrays are not this model's.
     """
-    model = build_model(
-        study.model.name, features=features, codes=codes, dropout=study.model.dropout, seed=study.study.seed
-    )
+    model = build_model(study.model.name, features=features, codes=codes, dropout=study.model.dropout, seed=None)
     _load(model, arrays)
     return model
 
@@ -124,7 +122,7 @@ def _private_gradient(study: Study, plan: Plan, model: nn.Module, noise: NoiseSo
 def _load(model: nn.Module, arrays: dict[str, np.ndarray]) -> None:
     import torch
 
-    model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+    model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()}, assign=True)
 
 
 def _poisson_batches(patients: int, rate: float, steps: int, noise: NoiseSource) -> Iterator[np.ndarray]:

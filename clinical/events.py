@@ -52,6 +52,7 @@ __all__ = [
     "Manifest",
     "ProfileError",
     "check_table",
+    "count_split",
     "list_hospitals",
     "read_events",
     "read_manifest",
@@ -309,22 +310,32 @@ def read_splits(hospital: Path) -> dict[int, str]:
     Raises:
         ProfileError: the file is absent, unreadable, or names a split MEDS does not know.
     """
-    path = Path(hospital) / meds.subject_splits_filepath
+    table = _split_table(Path(hospital) / meds.subject_splits_filepath)
+    return dict(zip(table.column("subject_id").to_pylist(), table.column("split").to_pylist(), strict=True))
+
+
+def count_split(hospital: Path, split: str) -> int:
+    """Count the patients of one split; a ProfileError as `read_splits`."""
+    table = _split_table(Path(hospital) / meds.subject_splits_filepath)
+    return int(pc.sum(pc.equal(table.column("split"), split)).as_py() or 0)
+
+
+def _split_table(path: Path) -> pa.Table:
     if not path.is_file():
         raise ProfileError(f"{path} is missing; write splits before reading them")
     try:
-        table = pq.read_table(path, columns=["subject_id", "split"]).cast(meds.SubjectSplitSchema.schema())
-    except (pa.ArrowException, OSError):
+        # a file and not a data set: this is read at every message, and finding fragments takes longer than reading one
+        table = pq.ParquetFile(path).read(columns=["subject_id", "split"]).cast(meds.SubjectSplitSchema.schema())
+    except (pa.ArrowException, OSError, ValueError):
         raise ProfileError(f"{path} is not a split table; it has subject_id (int64) and split (string)") from None
-    splits = dict(zip(table.column("subject_id").to_pylist(), table.column("split").to_pylist(), strict=True))
-    _check_splits(splits, path)
-    return splits
+    _check_splits(pc.unique(table.column("split")).to_pylist(), path)
+    return table
 
 
 def write_splits(hospital: Path, splits: Mapping[int, str]) -> None:
     """Write each patient's split, replacing an earlier table in one step."""
     path = Path(hospital) / meds.subject_splits_filepath
-    _check_splits(splits, path)
+    _check_splits(splits.values(), path)
     ids = sorted(splits)
     table = pa.table([ids, [splits[patient] for patient in ids]], schema=meds.SubjectSplitSchema.schema())
     partial = path.with_suffix(".partial")
@@ -332,8 +343,8 @@ def write_splits(hospital: Path, splits: Mapping[int, str]) -> None:
     partial.replace(path)
 
 
-def _check_splits(splits: Mapping[int, str], path: Path) -> None:
-    if unknown := set(splits.values()) - set(SPLITS):
+def _check_splits(names: Iterable[str], path: Path) -> None:
+    if unknown := set(names) - set(SPLITS):
         raise ProfileError(f"{path}: {len(unknown)} unknown split names; a split is {', '.join(SPLITS)}")
 
 

@@ -59,10 +59,10 @@ class Archive:
         }
         self.save()
 
-    def save(self) -> None:
+    def save(self, *, indent: int | None = None) -> None:
         """Write the record, whole or not at all."""
         scratch = self.folder / ".run.json"
-        scratch.write_text(json.dumps(self.record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        scratch.write_text(json.dumps(self.record, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
         scratch.replace(self.folder / "run.json")
 
     def note(self, **facts: Any) -> None:
@@ -86,7 +86,8 @@ class Archive:
         from reports.run import render
 
         self.record["seconds"]["total"] = (datetime.now(UTC) - self._started).total_seconds()
-        self.note(status=status, reason=reason)
+        self.record.update(status=status, reason=reason)
+        self.save(indent=1)  # the last writing is for people; the ones before it are for whoever watches
         (self.folder / "report.html").write_text(render(self.record), encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ nothing but an integer where a real number is meant.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 import math
@@ -246,6 +247,9 @@ class Study:
         return asdict(self)
 
 
+_SECTIONS: dict[str, Any] = typing.get_type_hints(Study)
+
+
 def parse(run_config: Mapping[str, Value]) -> Study:
     """Read a study from flat settings.
 
@@ -270,13 +274,17 @@ def parse(run_config: Mapping[str, Value]) -> Study:
         raise ProtocolError(_unknown(sorted(remaining)))
     if missing:
         raise ProtocolError(f"the study lacks {', '.join(missing)}: every key needs a value")
-    types = typing.get_type_hints(Study)
-    return Study(**{section: types[section](**values) for section, values in sections.items()})
+    return Study(**{section: _SECTIONS[section](**values) for section, values in sections.items()})
 
 
-def _keys() -> Iterator[tuple[str, str, str, type, Any]]:
-    """Yield each key with its section, attribute, Python type and limit."""
-    for section, kind in typing.get_type_hints(Study).items():
+@functools.cache
+def _keys() -> tuple[tuple[str, str, str, type, Any], ...]:
+    """Return each key with its section, attribute, Python type and limit."""
+    return tuple(_read_keys())
+
+
+def _read_keys() -> Iterator[tuple[str, str, str, type, Any]]:
+    for section, kind in _SECTIONS.items():
         if not is_dataclass(kind):
             continue
         hints = typing.get_type_hints(kind, include_extras=True)

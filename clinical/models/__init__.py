@@ -19,7 +19,7 @@ MODELS = {
 }
 
 
-def build_model(name: str, *, features: int, codes: int, dropout: float, seed: int) -> nn.Module:
+def build_model(name: str, *, features: int, codes: int, dropout: float, seed: int | None) -> nn.Module:
     """Build a model by its name.
 
     Args:
@@ -27,7 +27,8 @@ def build_model(name: str, *, features: int, codes: int, dropout: float, seed: i
         features: F, the width of an input row.
         codes: K, the number of outputs.
         dropout: probability in [0, 1) of dropping a hidden unit while training.
-        seed: seed of the initial weights; the caller's global random state is left alone.
+        seed: seed of the initial weights; the caller's global random state is left alone. None makes a model without
+            weights, on the device "meta", for a state that is loaded with ``assign=True``.
 
     Returns:
         A module from float32 [N, F] to logits float32 [N, K].
@@ -40,6 +41,10 @@ def build_model(name: str, *, features: int, codes: int, dropout: float, seed: i
     import torch
 
     module, function = MODELS[name]
+    if seed is None:
+        with torch.device("meta"):
+            hollow: nn.Module = getattr(import_module(module), function)(features, codes, dropout)
+        return hollow
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = getattr(import_module(module), function)(features, codes, dropout)
