@@ -1,6 +1,6 @@
 """What federating costs beside the training itself: our in-process run, and Flower's, against a plain PyTorch loop.
 
-    python benchmarks/federation.py [--patients 2000] [--rounds 20] [--repetitions 5] [--without-flower]
+    python benchmarks/federation.py [--patients 2000] [--rounds 20] [--heads mlp-s ...] [--without-flower]
 
 The plain loop does what the federated run does and no more: it reads the same hospitals, takes as many optimizer steps
 on batches of the same size, looks at the tuning split every round, averages weights by patients and scores the held-out
@@ -68,17 +68,27 @@ def main() -> None:
         hospitals = Laboratory(tuple(list_hospitals(home() / "simulated" / name)), Path(scratch)).views(seed=0)
         first = perform(study, hospitals, Path(scratch))  # embeds what is not embedded yet
         codes = tuple((Path(first["folder"]) / "vocabulary.txt").read_text(encoding="utf-8").split())
-        ours: list[Seconds] = []
-        plain: list[Seconds] = []
-        for _ in range(options.repetitions):
-            ours.append(timed(lambda: federated(study, hospitals, Path(scratch))))
-            plain.append(timed(lambda: plain_loop(study, hospitals, codes)))
         print(f"{len(hospitals)} hospitals, {options.patients} patients, {len(codes)} codes, {options.rounds} rounds")
-        report("whole arm, from reading to scores, clock", [o.whole for o in ours], [p.whole for p in plain])
-        report("whole arm, processor time", [o.processor for o in ours], [p.processor for p in plain])
-        report("rounds only, clock", [o.rounds for o in ours], [p.rounds for p in plain])
-        if not options.without_flower:
-            flower(changes, in_process=statistics.median(o.rounds for o in ours) / options.rounds)
+        for head in options.heads:
+            in_process = compare(build(changes, {"model.name": head}), hospitals, codes, Path(scratch), options)
+            if not options.without_flower:
+                flower({**changes, "model.name": head}, in_process=in_process)
+
+
+def compare(
+    study: Study, hospitals: list[Path], codes: tuple[str, ...], scratch: Path, options: argparse.Namespace
+) -> float:
+    """Repeat both in turn; return the median seconds of a round in process."""
+    ours: list[Seconds] = []
+    plain: list[Seconds] = []
+    for _ in range(options.repetitions):
+        ours.append(timed(lambda: federated(study, hospitals, scratch)))
+        plain.append(timed(lambda: plain_loop(study, hospitals, codes)))
+    print(f"\n{study.model.name}")
+    report("whole arm, from reading to scores, clock", [o.whole for o in ours], [p.whole for p in plain])
+    report("whole arm, processor time", [o.processor for o in ours], [p.processor for p in plain])
+    report("rounds only, clock", [o.rounds for o in ours], [p.rounds for p in plain])
+    return statistics.median(o.rounds for o in ours) / study.federation.rounds
 
 
 def federated(study: Study, hospitals: list[Path], scratch: Path) -> float:
@@ -162,6 +172,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--patients", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--heads", nargs="+", default=["mlp-s", "mlp-m", "mlp-l"])
     parser.add_argument("--without-flower", action="store_true")
     return parser.parse_args()
 

@@ -6,6 +6,7 @@ reason, before a patient is read.
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -94,10 +95,19 @@ def read_policy(path: Path) -> Policy:
         PolicyRefusal: the file is missing, is not TOML, lacks a key, has an unknown one or a value of a wrong type.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PolicyRefusal("the site has no policy file, so nothing is allowed: write policy.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except UnicodeDecodeError:
+        raise PolicyRefusal("the site's policy file is not readable as TOML, so nothing is allowed") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _parse(text: str) -> Policy:
+    """Read a policy's text; every message asks for it, and the same text means the same."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
         raise PolicyRefusal("the site's policy file is not readable as TOML, so nothing is allowed") from None
     found = _flatten(tables)
     expected = {field.name: field for field in fields(Policy)}

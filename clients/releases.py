@@ -49,7 +49,7 @@ def noised_codes(
 
 def noised_curve(model: nn.Module, examples: Examples, *, multiplier: float, noise: NoiseSource) -> np.ndarray:
     """Bin a model's scores on a split, with noise: float64, see `clinical.metrics.contributions`."""
-    rows = curve_contributions(predict(model, examples.features), examples.labels, examples.patient)
+    rows = curve_contributions(predict(model, examples.features), examples.truth, examples.patient)
     return NoisySum(CURVE_NORM, multiplier).release(rows, noise)
 
 
@@ -58,5 +58,5 @@ def noised_judgement(
 ) -> np.ndarray:
     """Count a model's hits and misses on a split, with noise: float64, see `clinical.metrics.contributions`."""
     logits = predict(model, examples.features)
-    rows = judgement_contributions(logits, examples.labels, examples.patient, thresholds)
+    rows = judgement_contributions(logits, examples.truth, examples.patient, thresholds)
     return NoisySum(JUDGEMENT_NORM, multiplier).release(rows, noise)

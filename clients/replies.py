@@ -82,7 +82,7 @@ def _put_tuning(content: RecordDict, visit: Visit, model: nn.Module, *, by_code:
         sums = releases.noised_curve(model, examples, multiplier=multiplier, noise=visit.noise("thresholds"))
         put_arrays(content, "noised", {"sums": sums})
         return
-    tuning = scoring.tune(model, examples)
-    shown = withhold(tuning.histogram, minimum=visit.minimum_cell) if by_code else tuning.histogram.overall()
+    tuning = scoring.tune(model, examples, by_code=by_code)
+    shown = withhold(tuning.histogram, minimum=visit.minimum_cell)
     put_arrays(content, "tuning", shown.to_arrays())
     content["tuning-loss"] = MetricRecord({"loss": tuning.loss, "documents": tuning.documents})

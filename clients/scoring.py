@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from clinical.learning import Examples
+    from clinical.metrics.blocks import Positives
     from clinical.metrics.thresholds import Thresholds
     from study.protocol import Study
 
@@ -40,11 +41,14 @@ class Judgement:
         return Judgement(withhold(self.tally, minimum=minimum), withhold(self.histogram, minimum=minimum))
 
 
-def tune(model: nn.Module, examples: Examples) -> Tuning:
-    """Bin a model's scores on the tuning split."""
+def tune(model: nn.Module, examples: Examples, *, by_code: bool = True) -> Tuning:
+    """Bin a model's scores on the tuning split, by code or over all codes only."""
     logits = predict(model, examples.features)
-    histogram = ScoreHistogram.of(logits, examples.labels, examples.patient)
-    return Tuning(histogram, _cross_entropy(logits, examples.labels.toarray()), examples.documents)
+    if by_code:
+        histogram = ScoreHistogram.of(logits, examples.truth, examples.patient)
+    else:
+        histogram = ScoreHistogram.overall_of(logits, examples.truth)
+    return Tuning(histogram, _cross_entropy(logits, examples.truth), examples.documents)
 
 
 def judge(study: Study, model: nn.Module, examples: Examples, thresholds: Thresholds) -> Judgement:
@@ -57,14 +61,15 @@ def judge(study: Study, model: nn.Module, examples: Examples, thresholds: Thresh
     seed = study.study.seed if study.privacy.reproducible_noise else secrets.randbits(128)
     tally = Tally.of(
         logits,
-        examples.labels,
+        examples.truth,
         examples.patient,
         thresholds,
         replicates=study.evaluation.replicates,
         generator=np.random.default_rng(seed),
     )
-    return Judgement(tally, ScoreHistogram.of(logits, examples.labels, examples.patient))
+    return Judgement(tally, ScoreHistogram.of(logits, examples.truth, examples.patient))
 
 
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float((np.logaddexp(0, logits) - logits * labels).sum())
+def _cross_entropy(logits: np.ndarray, truth: Positives) -> float:
+    positive = logits[truth.documents, truth.codes].sum(dtype=np.float64)
+    return float(np.logaddexp(0, logits).sum(dtype=np.float64) - positive)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,9 +32,15 @@ def load_model(study: Study, arrays: dict[str, np.ndarray], *, features: int, co
     Raises:
         RuntimeError: the arrays are not this model's.
     """
-    model = build_model(study.model.name, features=features, codes=codes, dropout=study.model.dropout, seed=None)
+    model = copy.deepcopy(_hollow(study.model.name, features, codes, study.model.dropout))
     _load(model, arrays)
     return model
+
+
+@functools.lru_cache(maxsize=8)
+def _hollow(name: str, features: int, codes: int, dropout: float) -> nn.Module:
+    """Build a model without weights, once a process: every message brings its own."""
+    return build_model(name, features=features, codes=codes, dropout=dropout, seed=None)
 
 
 def model_arrays(model: nn.Module) -> dict[str, np.ndarray]:

@@ -8,11 +8,13 @@ behind a prefix, and the time at which a fact became *known* (a discharge diagno
 Source: MEDS 0.4, https://medical-event-data-standard.github.io; names and core types come from the `meds` package.
 """
 
+import functools
 import json
 import os
 import re
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -316,8 +318,16 @@ def read_splits(hospital: Path) -> dict[int, str]:
 
 def count_split(hospital: Path, split: str) -> int:
     """Count the patients of one split; a ProfileError as `read_splits`."""
-    table = _split_table(Path(hospital) / meds.subject_splits_filepath)
-    return int(pc.sum(pc.equal(table.column("split"), split)).as_py() or 0)
+    path = Path(hospital) / meds.subject_splits_filepath
+    written = path.stat().st_mtime_ns if path.is_file() else 0
+    return _split_sizes(path, written).get(split, 0)
+
+
+@functools.lru_cache(maxsize=256)
+def _split_sizes(path: Path, written: int) -> Mapping[str, int]:
+    """Count the patients of every split; remembered until the file is written again, for every message asks."""
+    del written
+    return Counter(_split_table(path).column("split").to_pylist())
 
 
 def _split_table(path: Path) -> pa.Table:

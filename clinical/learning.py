@@ -8,9 +8,12 @@ gradient is made is an argument, so the private step and the plain step share on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from clinical.metrics.blocks import read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from clinical.losses import Loss
+    from clinical.metrics.blocks import Positives
 
 DENSE_CELLS = 200_000_000  # labels up to this many cells are kept dense: one byte each, and batches are then a gather
 
@@ -78,6 +82,11 @@ class Examples:
     def labels(self) -> csr_matrix:
         """Labels 0/1 [N, K] in the sorted order, sparse."""
         return self._sparse
+
+    @cached_property
+    def truth(self) -> Positives:
+        """The same labels as metrics read them, once."""
+        return read_labels(self._sparse)
 
     def batch(self, patients: np.ndarray) -> Batch:
         """Gather all documents of ``patients`` (int64 [P'], each at most once)."""

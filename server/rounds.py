@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from clinical.metrics.thresholds import best_micro
 from server.counts import read_tuning
@@ -123,13 +123,14 @@ def _exchange(
     return collect(grid, messages, timeout_seconds=study.federation.timeout_seconds)
 
 
-def _sift(outcome: Outcome, reference: Arrays) -> tuple[dict[int, tuple[Arrays, float]], tuple[Absence, ...]]:
+def _sift(outcome: Outcome, reference: Arrays) -> tuple[dict[int, tuple[ArrayRecord, float]], tuple[Absence, ...]]:
     """Separate sound updates, with their weights, from those that must not be aggregated."""
-    sound: dict[int, tuple[Arrays, float]] = {}
+    sound: dict[int, tuple[ArrayRecord, float]] = {}
     unsound = []
     for node, content in sorted(outcome.replies.items()):
         try:
-            update = numpy_arrays(content.array_records["arrays"])
+            record = content.array_records["arrays"]
+            update = numpy_arrays(record)
             patients = float(str(content.metric_records["metrics"][WEIGHT]))
             screen(update, reference, patients=patients)
         except KeyError as missing:
@@ -137,13 +138,15 @@ def _sift(outcome: Outcome, reference: Arrays) -> tuple[dict[int, tuple[Arrays, 
         except UnsoundUpdate as fault:
             unsound.append(Absence(node, "rejected", str(fault)))
         else:
-            sound[node] = ({name: update[name] for name in reference}, patients)
+            sound[node] = (ArrayRecord({name: record[name] for name in reference}), patients)
     return sound, tuple(unsound)
 
 
-def _aggregate(strategy: FedAvg, number: int, updates: dict[int, tuple[Arrays, float]], reference: Arrays) -> Arrays:
+def _aggregate(
+    strategy: FedAvg, number: int, updates: dict[int, tuple[ArrayRecord, float]], reference: Arrays
+) -> Arrays:
     """Let the strategy aggregate exactly what was screened, and check what it returns."""
-    replies = [_reply(node, arrays, patients) for node, (arrays, patients) in updates.items()]
+    replies = [_reply(node, update, patients) for node, (update, patients) in updates.items()]
     record, _ = strategy.aggregate_train(number, replies)
     if record is None:
         raise StudyFailed(f"the strategy returned no model in round {number}")
@@ -155,10 +158,10 @@ def _aggregate(strategy: FedAvg, number: int, updates: dict[int, tuple[Arrays, f
     return merged
 
 
-def _reply(node: int, arrays: Arrays, patients: float) -> Message:
+def _reply(node: int, update: ArrayRecord, patients: float) -> Message:
     """Rebuild a reply that holds the screened update and nothing else, as strategies expect it."""
     question = Message(content=RecordDict(), message_type="train", dst_node_id=node)
-    content = RecordDict({"arrays": array_record(arrays), "metrics": MetricRecord({WEIGHT: patients})})
+    content = RecordDict({"arrays": update, "metrics": MetricRecord({WEIGHT: patients})})
     return Message(content, reply_to=question)
 
 

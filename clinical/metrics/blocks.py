@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import scipy.sparse
 
-    Labels: TypeAlias = "NDArray[Any] | scipy.sparse.spmatrix | scipy.sparse.sparray"
+    Labels: TypeAlias = "NDArray[Any] | scipy.sparse.spmatrix | scipy.sparse.sparray | Positives"
 
 Logits: TypeAlias = NDArray[np.floating[Any]] | Iterable[NDArray[np.floating[Any]]]
 Counts: TypeAlias = NDArray[np.int64]
@@ -56,13 +56,15 @@ def read_labels(labels: Labels) -> Positives:
     """Read a label matrix, dense or any scipy sparse format; every stored value but zero is a positive.
 
     Args:
-        labels: [N, K], bool or number.
+        labels: [N, K], bool or number; what was read before is given back as it is.
 
     Raises:
         ValueError: The matrix is not two-dimensional.
     """
     from scipy.sparse import csr_array
 
+    if isinstance(labels, Positives):
+        return labels
     if labels.ndim != 2:
         raise ValueError(f"labels must be a matrix of documents by codes, not {labels.ndim}-dimensional")
     matrix = csr_array(labels, dtype=bool, copy=True)

@@ -91,6 +91,18 @@ class ScoreHistogram:
             hospitals=1,
         )
 
+    @classmethod
+    def overall_of(cls, logits: Logits, labels: Labels) -> Self:
+        """Count one hospital's split over all codes only: what `of(...).overall()` gives, without counting by code."""
+        truth = read_labels(labels)
+        everything, hits = np.zeros((2, BINS), np.int64)
+        for start, block in row_blocks(logits, shape=truth.shape):
+            bins = np.searchsorted(EDGES, block, side="right")
+            everything += np.bincount(bins.ravel(), minlength=BINS)
+            hits += np.bincount(bins[truth.within(start, len(block))], minlength=BINS)
+        rows, none = np.zeros((0, BINS), np.int32), np.zeros(0, np.int32)
+        return cls(rows, rows, np.stack([hits, everything - hits]), none, none, truth.shape[0], 1)
+
     @property
     def codes(self) -> int:
         """K."""
