@@ -258,11 +258,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-limit", type=float, default=6.0, help="GiB a variant may need")
-    parser.add_argument("--quick", action="store_true", help="K=1000 only, five repetitions, no memory")
+    parser.add_argument("--quick", action="store_true", help="K=1000 only, no memory")
     parser.add_argument("--memory-of", choices=list(VARIANTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.quick:
-        options.codes, options.repetitions = [1000], 5
+        options.codes = [1000]
     return options
 
 
