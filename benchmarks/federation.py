@@ -65,8 +65,11 @@ def main() -> None:
         study = build(changes)
         locate(study, {"partition-id": 0})  # makes the simulated network in Wardround's home where it is not there
         name = f"hospitals{study.data.hospitals}-patients{options.patients}-seed{study.study.seed}"
-        hospitals = Laboratory(tuple(list_hospitals(home() / "simulated" / name)), Path(scratch)).views(seed=0)
-        first = perform(study, hospitals, Path(scratch))  # embeds what is not embedded yet
+        network = list_hospitals(home() / "simulated" / name)
+        for hospital in network:
+            cohort.embed(study, locate(study, {"data": str(hospital)}))  # embedding is not what is measured here
+        hospitals = Laboratory(tuple(network), Path(scratch)).views(seed=0)
+        first = perform(study, hospitals, Path(scratch))
         codes = tuple((Path(first["folder"]) / "vocabulary.txt").read_text(encoding="utf-8").split())
         print(f"{len(hospitals)} hospitals, {options.patients} patients, {len(codes)} codes, {options.rounds} rounds")
         for head in options.heads:

@@ -55,6 +55,12 @@ def _describe(study: Study, answer: Forecast) -> str:
     return "\n".join([title, "", *lines, "", verdict])
 
 
+def _releases(study: Study, answer: Forecast) -> str:
+    if answer.plan.release_noise is None:
+        return "not covered: they leave without noise, small cells withheld"
+    return f"{study.releases} noisy sums, noise {answer.plan.release_noise:.4g}; part of the epsilon"
+
+
 def _rows(study: Study, answer: Forecast) -> list[tuple[str, str]]:
     """What is said, line by line."""
     from clients.forecast import MOST_ROUNDS
@@ -71,6 +77,7 @@ def _rows(study: Study, answer: Forecast) -> list[tuple[str, str]]:
     return [
         *rows,
         ("noise multiplier", f"{planned.noise_multiplier:.4g}"),
+        ("counts and metrics", _releases(study, answer)),
         ("epsilon of the study alone", f"{cost.alone:.4g} at delta {study.privacy.delta:g}, for every patient"),
         ("charged by earlier runs", f"{cost.charged:.4g}"),
         ("with open reservations", f"{cost.promised:.4g}"),
