@@ -7,6 +7,7 @@ cannot be taken still comes out, with the reason, so that whoever counts sees ev
 from __future__ import annotations
 
 import glob
+import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -133,7 +134,7 @@ def read_notes(sources: Sequence[Path], options: NoteOptions, *, encoding: str) 
     """
     for source in sources:
         if source.is_dir():
-            yield from (_text_note(path, encoding) for path in _texts_in(source))
+            yield from (_text_note(source / name, encoding) for name in _texts_in(source))
         elif is_text(source):
             yield _text_note(source, encoding)
         elif is_table(source):
@@ -142,9 +143,10 @@ def read_notes(sources: Sequence[Path], options: NoteOptions, *, encoding: str) 
             raise ValueError(f"{source.name} is neither a folder, a .txt file nor a table (.csv, .tsv, .parquet)")
 
 
-def _texts_in(folder: Path) -> list[Path]:
-    """List a folder's texts by name, or say where there are some."""
-    texts = sorted(path for path in folder.iterdir() if is_text(path) and path.is_file())
+def _texts_in(folder: Path) -> list[str]:
+    """List the names of a folder's texts (a path of each would outweigh them), or say where there are some."""
+    with os.scandir(folder) as entries:
+        texts = sorted(entry.name for entry in entries if is_text(Path(entry.name)) and entry.is_file())
     if texts:
         return texts
     below = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and any(entry.glob("*.txt")))
