@@ -6,6 +6,7 @@ These modules make that promise, each with one reason to change:
 * `privacy.clipping`    how far one patient can move a training step (exact, per patient, at the price of a plain step);
 * `privacy.recording`   the one forward and backward pass that says so, and what it refuses to overlook;
 * `privacy.layers`      the algebra of each layer type;
+* `privacy.release`     the same for counts and metrics: sums over patients that are no gradient;
 * `privacy.noise`       what hides the rest, and which patients a step draws;
 * `privacy.accounting`  what a sequence of such steps costs, certified from above by two accountants;
 * `privacy.composition` the first of them: how the losses of many steps add up;
