@@ -75,8 +75,8 @@ def read_judgements(
     """
     sums = _noised(replies)
     if sums:
-        own = {name: _noised_judgement(each, rule, codes=codes, hospitals=1) for name, each in sums.items()}
-        return _noised_judgement(_add(sums), rule, codes=codes, hospitals=len(sums)), own
+        pooled = _noised_judgement(_add(sums), rule, codes=codes, hospitals=len(sums))
+        return pooled, {name: _noised_judgement(each, rule, codes=codes, hospitals=1) for name, each in sums.items()}
     own = {
         name: Judgement(
             Tally.from_arrays(numpy_arrays(content.array_records["tally"])),
@@ -102,6 +102,8 @@ def _noised(replies: Mapping[str, RecordDict]) -> dict[str, np.ndarray]:
 def _add(sums: Mapping[str, np.ndarray]) -> np.ndarray:
     import numpy as np
 
+    if not all(np.isfinite(each).all() for each in sums.values()):
+        raise ValueError("a hospital sent noisy sums that are not finite")
     if len({each.shape for each in sums.values()}) > 1:
         raise ValueError("hospitals sent noisy sums of different lengths: they counted different things")
     total: np.ndarray = np.sum(list(sums.values()), axis=0)

@@ -1,7 +1,10 @@
 """Where a study covers its releases, counts and metrics leave with noise, are charged first, and the report says so."""
 
+import json
+
 import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord
 
 from clients import admission
 from privacy.accounting import PoissonGaussian, certify
@@ -83,6 +86,22 @@ def test_a_release_beyond_the_reservation_is_refused_by_the_ledger(consortium, v
     record = consortium.conduct(asking_twice, **COVERED | {"task__vocabulary": vocabulary})
     assert judged.count("ok") == 3  # one for each hospital; what was asked again never left
     assert record["status"] == "failed"
+
+
+def test_noisy_sums_that_are_no_numbers_end_the_study_and_are_never_pooled(consortium, vocabulary):
+    honest = client_application()
+
+    def spoiling(message, context):
+        reply = honest(message, context)
+        if message.metadata.message_type == "evaluate.tune" and context.node_id == 2:
+            sums = reply.content.array_records["noised"]["sums"].numpy()
+            reply.content["noised"] = ArrayRecord({"sums": Array(np.full_like(sums, np.nan))})
+        return reply
+
+    with pytest.raises(ValueError, match="not finite"):
+        consortium.conduct(spoiling, **COVERED | {"task__vocabulary": vocabulary})
+    (folder,) = consortium.runs.iterdir()
+    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "failed"
 
 
 def test_a_hospital_without_room_for_the_releases_keeps_no_part_of_the_reservation(consortium, vocabulary):

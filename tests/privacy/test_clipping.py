@@ -12,7 +12,8 @@ from torch import nn
 
 from privacy.clipping import UnsupportedLayer, batch_order, check_model, patient_norms, private_gradient
 from privacy.layers import gradients as forms
-from privacy.noise import NoiseSource, ReproducibleNoise
+from privacy.noise import ReproducibleNoise
+from tests.torch_noise import TorchNoise
 
 SILENT = ReproducibleNoise(0)
 ACTIVATIONS = (nn.ReLU, nn.GELU, nn.Tanh, nn.SiLU)
@@ -223,17 +224,6 @@ def test_the_noised_step_equals_opacus_where_each_patient_has_one_note():
     from opacus import GradSampleModule
     from opacus.optimizers import DPOptimizer
 
-    class TorchNoise(NoiseSource):
-        """Draws what Opacus draws, in its order."""
-
-        reproducible = True
-
-        def __init__(self):
-            self.generator = torch.Generator().manual_seed(9)
-
-        def normal_(self, tensor, *, std):
-            return tensor.copy_(torch.normal(0.0, 1.0, tensor.shape, generator=self.generator) * std)
-
     world = World(11, notes=[1] * 9, depth=3)
     theirs = GradSampleModule(copy.deepcopy(world.model))
     optimizer = DPOptimizer(
@@ -248,7 +238,7 @@ def test_the_noised_step_equals_opacus_where_each_patient_has_one_note():
         world.loss(theirs(world.inputs)).mean().backward()
     optimizer.pre_step()
     want = torch.cat([p.grad.flatten() for p in theirs.parameters()])
-    got, _ = world.step(clip_norm=0.4, patients_expected=5.0, noise_multiplier=0.7, noise=TorchNoise())
+    got, _ = world.step(clip_norm=0.4, patients_expected=5.0, noise_multiplier=0.7, noise=TorchNoise(9))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 

@@ -21,7 +21,8 @@ from privacy.clipping import (
     private_gradient,
 )
 from privacy.layers import convolution, gradients
-from privacy.noise import NoiseSource, ReproducibleNoise
+from privacy.noise import ReproducibleNoise
+from tests.torch_noise import TorchNoise
 
 SILENT = ReproducibleNoise(0)
 
@@ -502,17 +503,6 @@ def test_the_noised_step_equals_opacus_for_linear_norm_and_convolution():
     from opacus import GradSampleModule
     from opacus.optimizers import DPOptimizer
 
-    class TorchNoise(NoiseSource):
-        """Draws what Opacus draws, in its order."""
-
-        reproducible = True
-
-        def __init__(self):
-            self.generator = torch.Generator().manual_seed(9)
-
-        def normal_(self, tensor, *, std):
-            return tensor.copy_(torch.normal(0.0, 1.0, tensor.shape, generator=self.generator) * std)
-
     torch.manual_seed(3)
     model = nn.Sequential(nn.Conv1d(4, 6, 3, padding=1), nn.GELU(), nn.Flatten(), nn.LayerNorm(30), nn.Linear(30, 5))
     cohort = Cohort(model, [numbers(4, 5)], [1] * 9)
@@ -529,7 +519,7 @@ def test_the_noised_step_equals_opacus_for_linear_norm_and_convolution():
         cohort.loss(theirs(*cohort.inputs)).mean().backward()
     optimizer.pre_step()
     want = torch.cat([p.grad.flatten() for p in theirs.parameters()])
-    got, _ = cohort.step(2.0, patients_expected=5.0, noise_multiplier=0.7, noise=TorchNoise())
+    got, _ = cohort.step(2.0, patients_expected=5.0, noise_multiplier=0.7, noise=TorchNoise(9))
     close(got, want)
 
 
