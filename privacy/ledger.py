@@ -262,6 +262,7 @@ class Ledger:
     def _prepare(self, *, create: bool) -> None:
         with self._writer.begin() as connection:
             if sa.inspect(connection).has_table(_ROWS.name):
+                _check_pages(connection)
                 return
             if not create:
                 raise FileNotFoundError(f"no privacy ledger in {self._engine.url.render_as_string()}")
@@ -275,6 +276,12 @@ class Ledger:
             _TABLES.create_all(connection)
             for guard in _GUARDS[dialect].split(";;"):
                 connection.exec_driver_sql(guard)
+
+
+def _check_pages(connection: sa.Connection) -> None:
+    """Checks SQLite's own bookkeeping: a damaged page may hide the last rows and leave a valid, shorter chain."""
+    if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA quick_check").scalar() != "ok":
+        raise LedgerCorrupt("the ledger's file is damaged: its pages do not add up")
 
 
 def _url(text: str, *, create: bool) -> sa.URL:

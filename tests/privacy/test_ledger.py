@@ -222,6 +222,16 @@ def whole(tmp_path_factory):
         return path.read_bytes(), ledger.entries()
 
 
+def test_a_page_that_lost_count_of_its_last_row_is_found(tmp_path, whole):
+    content = bytearray(whole[0])
+    count = 4096 + 4  # of the rows on the table's page; one less leaves a valid, shorter chain
+    assert content[count] == len(whole[1])
+    content[count] -= 1
+    (tmp_path / "short.db").write_bytes(content)
+    with pytest.raises(LedgerCorrupt, match="do not add up"):
+        Ledger.open(tmp_path / "short.db", create=False)
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_in_the_file_is_found_or_changes_nothing(tmp_path, whole, data):
