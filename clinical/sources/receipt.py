@@ -2,7 +2,7 @@
 
 Nothing is dropped silently. For every kind of row, rows in = rows out + rows refused, by reason; a receipt that does
 not add up cannot be made. Documents are named by identifier so that somebody at the hospital can look them up; text is
-never repeated.
+never repeated. Notes have an `IngestReport`, tables of events a `TablesReport`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["RECEIPT_PATH", "TIMES_ASSUMED", "IngestReport", "RowCount", "Tally"]
+__all__ = ["RECEIPT_PATH", "TIMES_ASSUMED", "IngestReport", "RowCount", "RowTally", "TablesReport", "Tally"]
 
 RECEIPT_PATH: Final = "metadata/ingest.json"
 TIMES_ASSUMED: Final = "times assumed"
@@ -101,6 +101,65 @@ class IngestReport:
     refused_codes: Mapping[str, tuple[str, ...]]
     unknown_codes: Mapping[str, int]
     known_codes: int
+
+    def write(self, hospital: Path) -> Path:
+        """Write the receipt into a finished hospital and return its path."""
+        path = hospital / RECEIPT_PATH
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+
+SHOWN_ROWS: Final = 20  # row numbers kept by reason; a table may refuse millions
+
+
+@dataclass(slots=True)
+class RowTally:
+    """A running count of one table's rows, by whole blocks, with the first refused rows of each reason."""
+
+    read: int = 0
+    events: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    rows: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def refuse(self, reason: str, rows: Sequence[int]) -> None:
+        """Count refused rows, each under one reason; ``rows`` are numbers from 1 without the header."""
+        self.refused[reason] += len(rows)
+        shown = self.rows[reason]
+        shown.extend(int(row) for row in rows[: SHOWN_ROWS - len(shown)])
+
+    def count(self) -> RowCount:
+        """Close the count; a row that gives two events is one row kept."""
+        refused = {reason: number for reason, number in sorted(self.refused.items()) if number}
+        return RowCount(self.read, self.read - sum(refused.values()), refused)
+
+
+@dataclass(frozen=True, slots=True)
+class TablesReport:
+    """The receipt of an ingest of tables.
+
+    Attributes:
+        source: which source and release, in words.
+        inputs: the file, directory or database table read, by table.
+        times: where the event times come from, in words; says so when they are assumed.
+        patients: number of patients written.
+        events: events written, by table.
+        tables: rows read, kept, refused, by table.
+        refused_rows: the first refused row numbers (from 1, without the header), by table and reason.
+        missing: optional tables that were not there.
+        unused: tables that were there and hold nothing this profile takes.
+        unknown_codes: events whose diagnosis or procedure code is in no release; kept.
+    """
+
+    source: str
+    inputs: Mapping[str, str]
+    times: str
+    patients: int
+    events: Mapping[str, int]
+    tables: Mapping[str, RowCount]
+    refused_rows: Mapping[str, Mapping[str, tuple[int, ...]]]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    unknown_codes: int
 
     def write(self, hospital: Path) -> Path:
         """Write the receipt into a finished hospital and return its path."""
