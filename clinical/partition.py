@@ -126,8 +126,8 @@ def partition_hospital(
         PartitionError: an argument is out of range, some hospital would be too small, or `out` holds something.
         ProfileError: `src` is no hospital.
 
-    Guarantee: every event and label of every patient lands in exactly one hospital, which becomes its site. Splits are stratified
-    anew within each hospital. The same source, arguments and seed give the same division.
+    Guarantee: every event and label of every patient lands in exactly one hospital, which becomes its site. Splits are
+    stratified anew within each hospital. The same source, arguments and seed give the same division.
     """
     division = Division(method, hospitals, alpha, column, minimum_patients)
     out = Path(out).absolute()

@@ -8,7 +8,7 @@ forward from the patient's own past, or missing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +70,10 @@ class Stays:
     def __len__(self) -> int:
         return len(self.stay_id)
 
+    def take(self, rows: NDArray[np.int64]) -> Stays:
+        """Return some of the stays, int64 [N'] in their order."""
+        return Stays(*(getattr(self, field.name)[rows] for field in fields(self)))
+
     @cached_property
     def scaled(self) -> NDArray[np.float32]:
         """The measurements on the public scale, NaN where nothing was measured: float32 [N, T, V]."""
@@ -83,7 +87,7 @@ class Stays:
         """
         measured = ~np.isnan(self.scaled)
         filled = carry_forward(self.scaled)
-        return np.concatenate([np.nan_to_num(filled), measured, self.standing()], axis=2).astype(np.float32)
+        return np.asarray(np.concatenate([np.nan_to_num(filled), measured, self.standing()], axis=2), np.float32)
 
     def standing(self) -> NDArray[np.float32]:
         """Return age, sex, height, weight and the hour on public scales, 0 where not known: float32 [N, T, 5]."""
@@ -91,7 +95,7 @@ class Stays:
         hours = np.broadcast_to(np.arange(T, dtype=np.float32), (N, T))[..., None]
         raw = np.concatenate([np.broadcast_to(self.static[:, None], (N, T, 4)), hours], axis=2)
         scaled = (raw - _STATIC_SCALE[:, 0]) / _STATIC_SCALE[:, 1]
-        return np.nan_to_num(np.clip(scaled, -5, 5)).astype(np.float32)
+        return np.asarray(np.nan_to_num(np.clip(scaled, -5, 5)), np.float32)
 
 
 def read_stays(hospital: Path, task: PredictionTask) -> Stays:

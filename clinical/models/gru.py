@@ -1,6 +1,6 @@
 """Gated recurrent unit over the hours of a stay, read at every hour.
 
-Source: Cho et al. 2014 (arXiv 1406.1078), as in YAIB (van de Water et al. 2024), which reports it best on its hourly tasks.
+Source: Cho et al. 2014 (arXiv 1406.1078); the best of YAIB (van de Water et al. 2024) on its hourly tasks.
 """
 
 from __future__ import annotations

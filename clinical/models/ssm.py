@@ -1,17 +1,15 @@
 """Selective state space model in plain torch: a recurrence whose memory opens and closes by what it reads.
 
 Time and memory grow with the length of the record and not with its square, which is what histories of thousands of
-events need. The recurrence h_t = k_t h_(t-1) + p_t is linear in h, so whole chunks of it are a product: within a chunk by
-cumulative sums of logarithms, between chunks by the state the last one left. The block's own parameters (decay and skip)
-are embeddings of one row, looked up for each patient, so that exact clipping sees whose gradient they carry.
+events need. The block's own parameters (decay and skip) are embeddings of one row, looked up for each patient, so that
+exact clipping sees whose gradient they carry.
 
-Source: Gu & Dao 2023 (arXiv 2312.00752, sections 3.2 and 3.4); the chunked form follows Dao & Gu 2024 (arXiv 2405.21060,
-section 6) with one decay a channel and state.
+Source: Gu & Dao 2023 (arXiv 2312.00752, sections 3.2 and 3.4).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -50,8 +48,8 @@ class Selective(nn.Module):
         step, put, read = self.selection(u).split([RANK, self.states, self.states], dim=2)
         step = functional.softplus(self.step(step))
         rate = -torch.exp(self.decay(one)).view(len(x), -1, self.states)
-        y = scan(step, rate, step * u, put, read) + self.skip(one)[:, None] * u
-        return x + self.out(y * functional.silu(gate))
+        y: Tensor = scan(step, rate, step * u, put, read) + self.skip(one)[:, None] * u
+        return x + cast("Tensor", self.out(y * functional.silu(gate)))
 
 
 def scan(step: Tensor, rate: Tensor, drive: Tensor, put: Tensor, read: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """Temporal convolutional network: residual blocks of causal, dilated convolutions.
 
-Source: Bai et al. 2018 (arXiv 1803.01271), without weight normalisation, whose shared scale no clipping rule covers, and
-with layer normalisation over the channels of each hour, which needs no statistic of anybody else.
+Source: Bai et al. 2018 (arXiv 1803.01271), without weight normalisation, whose shared scale no clipping rule covers,
+and with layer normalisation over the channels of each hour, which needs no statistic of anybody else.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 from torch.nn import functional
@@ -34,7 +34,7 @@ class Block(nn.Module):
         y = self.norm(x).transpose(1, 2)
         y = self.drop(functional.relu(_causal(self.first, y)))
         y = self.drop(functional.relu(_causal(self.second, y)))
-        return x + y.transpose(1, 2)
+        return x + cast("Tensor", y.transpose(1, 2))
 
 
 class Convolutional(nn.Module):

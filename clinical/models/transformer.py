@@ -1,12 +1,12 @@
 """Transformer over the hours of a stay: every hour attends to itself and to those before it.
 
 Source: Vaswani et al. 2017 (arXiv 1706.03762), in the order of Xiong et al. 2020 (arXiv 2002.04745): normalise first,
-which trains without warming up. The hour stands among the features, and a rotation of halves is not needed at this length.
+which trains without warming up. The hour stands among the features, so no position needs to be encoded.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -36,7 +36,7 @@ class Attending(nn.Module):
         y = self.norm(x)
         x = x + self.attention(y, y, y, attn_mask=later, need_weights=False)[0]
         y = self.narrow(self.drop(functional.gelu(self.wide(self.after(x)))))
-        return x + self.drop(y)
+        return x + cast("Tensor", self.drop(y))
 
 
 class Transformer(nn.Module):

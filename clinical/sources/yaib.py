@@ -16,7 +16,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -219,7 +219,7 @@ def _static_events(cohorts: list[_Cohort], places: Mapping[int, _Stay], tallies:
 
 
 def _facts(
-    row: Mapping[str, object], stay: int, place: _Stay
+    row: Mapping[Any, Any], stay: int, place: _Stay
 ) -> list[tuple[int, datetime | None, str, float | None, int | None, str | None]]:
     facts: list[tuple[int, datetime | None, str, float | None, int | None, str | None]] = [
         (place.subject_id, place.began, "ICU//IN", None, stay, place.site_id)
