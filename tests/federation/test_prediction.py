@@ -133,3 +133,20 @@ def test_a_comparison_shows_the_scores_of_outcomes(wards, tmp_path):
 def test_a_model_or_loss_that_does_not_fit_the_task_is_refused_before_anything_starts(changes, said):
     with pytest.raises(ProtocolError, match=said):
         check_names(build(changes))
+
+
+def test_a_guest_judges_what_the_others_made_and_never_trains(wards):
+    record = wards.conduct(**PLAIN | {"federation__guest": "hospital-2"})
+    assert all(set(entry["sites"]) == {"hospital-1", "hospital-3"} for entry in record["rounds"])
+    assert set(record["final"]["sites"]) == {"hospital-2"}
+    assert record["final"]["pooled"]["auroc"]["value"] > 0.9
+    refused = wards.conduct(**PLAIN | {"federation__guest": "hospital-9"})
+    assert refused["status"] == "refused"
+    assert "there are hospital-1, hospital-2, hospital-3" in refused["reason"]
+
+
+def test_a_guest_is_not_charged_for_training(wards):
+    settings = {"privacy__epsilon": 6.0, "privacy__delta": 0.001, "training__optimizer": "sgd", "federation__rounds": 1}
+    record = wards.conduct(**PLAIN | settings | {"federation__guest": "hospital-2"})
+    paid = {name: cost["statement"]["steps"] for name, cost in record["privacy"].items()}
+    assert paid["hospital-2"] == 0 < paid["hospital-1"]
