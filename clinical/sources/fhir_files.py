@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["NO_TYPE", "FoundResource", "find_export_files", "read_resources"]
@@ -144,8 +144,9 @@ def _has_json_lines(path: Path) -> bool:
 
 def _open(path: Path) -> IO[bytes]:
     """Open a plain or gzipped file."""
-    opener: Callable[..., IO[bytes]] = gzip.open if path.name.lower().endswith(".gz") else open
-    return opener(path, "rb")
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    stream: IO[bytes] = opener(path, "rb")
+    return stream
 
 
 def _name(path: Path) -> str:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-__all__ = ["Clock", "find_zone"]
+__all__ = ["FIRST_TIME", "LAST_TIME", "Clock", "find_zone"]
+
+FIRST_TIME, LAST_TIME = datetime(1678, 1, 1), datetime(2261, 12, 31)  # noqa: DTZ001 - what nanoseconds can hold
 
 _SHAPE: Final = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9})\d*)?)?(Z|[+-]\d\d:?\d\d)?)?)?)?",
@@ -46,7 +48,7 @@ class Clock:
             start: a date becomes its first moment; otherwise its last second, by which the fact is known.
 
         Returns:
-            The naive time, or None when this is no time.
+            The naive time, or None when this is no time between 1678 and 2261.
 
         >>> Clock().read("2012-05-03T10:15:00+02:00"), Clock().read("2012-02")
         (datetime.datetime(2012, 5, 3, 10, 15), datetime.datetime(2012, 2, 29, 23, 59, 59))
@@ -60,6 +62,8 @@ class Clock:
             else:
                 read, kind = self._read_instant(found)
         except (ValueError, OverflowError):  # 30 February, or a conversion beyond the year 9999
+            return None
+        if not FIRST_TIME <= read <= LAST_TIME:
             return None
         self.kinds[kind] += 1
         return read
