@@ -21,7 +21,7 @@ from clinical.sources.fhir_values import (
     read_value,
     text_at,
 )
-from clinical.sources.spelling import (
+from clinical.sources.vocabularies import (
     ETHNICITY,
     GENDER,
     RACE,

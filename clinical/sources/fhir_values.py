@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from clinical.sources.spelling import LARGEST_NUMBER, VOCABULARY_OF_URI
+from clinical.sources.vocabularies import LARGEST_NUMBER, VOCABULARY_OF_URI
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,8 +24,8 @@ from clinical.sources.meds_codes import TIMED_PREFIXES, Item, translate
 from clinical.sources.meds_columns import check_unicode, naive_times, numbers, one_array, text, whole_numbers
 from clinical.sources.meds_files import Shard, find_shards, read_descriptions, read_split_table
 from clinical.sources.receipt import RowTally, TablesReport
-from clinical.sources.spelling import LARGEST_NUMBER
 from clinical.sources.tables import open_table
+from clinical.sources.vocabularies import LARGEST_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from clinical.sources.spelling import GENDER, label, spell_coded, spell_measured
+from clinical.sources.vocabularies import GENDER, label, spell_coded, spell_measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,6 +9,7 @@ Sources: HL7 terminology for FHIR R4 (code systems, vital signs profile); OHDSI 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -94,6 +95,9 @@ VITAL_LOINC: Final = frozenset(
 )
 """LOINC codes of the FHIR R4 vital signs profile (and mean blood pressure, 8478-0)."""
 
+_BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f]+")
+_SLASHES: Final = re.compile(r"//+")
+_LONGEST: Final = 200
 _DIAGNOSES: Final = frozenset({"ICD10CM", "ICD9CM"})
 _PROCEDURES: Final = frozenset({"ICD10PCS", "ICD9PROC"})
 
@@ -121,19 +125,17 @@ def label(text: str) -> str:
     >>> label(" Hemoglobin   A1c//total ")
     'Hemoglobin A1c/total'
     """
-    whole = " ".join(text.encode("utf-8", "replace").decode("utf-8").replace("\0", " ").split())
-    while "//" in whole:
-        whole = whole.replace("//", "/")
-    return whole
+    whole = _BLANK.sub(" ", text.encode("utf-8", "replace").decode("utf-8"))
+    return _SLASHES.sub("/", whole).strip()[:_LONGEST].rstrip("/ ")
 
 
 def spell_measured(prefix: str, name: str, unit: str) -> str:
-    """Spell a measurement: the name and, where there is one, the unit.
+    """Spell a measurement: the name and the unit, which stays empty where there is none.
 
     >>> spell_measured("LAB//", "Creatinine", "mg/dL"), spell_measured("LAB//", "INR", "")
-    ('LAB//Creatinine//mg/dL', 'LAB//INR')
+    ('LAB//Creatinine//mg/dL', 'LAB//INR//')
     """
-    return f"{prefix}{label(name)}//{label(unit)}" if label(unit) else f"{prefix}{label(name)}"
+    return f"{prefix}{label(name)}//{label(unit)}"
 
 
 @lru_cache(maxsize=1 << 16)
