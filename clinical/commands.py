@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clinical.sources.standard_commands import ingest_fhir, ingest_meds, ingest_omop
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -121,6 +123,10 @@ def ingest_coded_notes(
     for line in _receipt_lines(report):
         _say(line)
     _say(f"Written to {out}; every refused row is named in {out / 'metadata' / 'ingest.json'}")
+
+
+for _ingest, _name in ((ingest_omop, "omop"), (ingest_fhir, "fhir"), (ingest_meds, "meds")):
+    ingest_app.command(_name)(_ingest)
 
 
 @app.command()

@@ -11,7 +11,10 @@ from typing import Any
 __all__ = ["SOURCES", "load_source"]
 
 SOURCES: dict[str, str] = {
+    "fhir": "clinical.sources.fhir:ingest_fhir",
+    "meds": "clinical.sources.meds:ingest_meds",
     "notes": "clinical.sources.notes:ingest_notes",
+    "omop": "clinical.sources.omop:ingest_omop",
 }
 
 

@@ -103,7 +103,7 @@ def ingest_meds(
 
 
 def read_items(path: Path) -> dict[str, Item]:
-    """Read a table of numbered items (itemid, label, perhaps category).
+    """Read a table of numbered items (itemid, label, perhaps linksto).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -114,10 +114,10 @@ def read_items(path: Path) -> dict[str, Item]:
         table.require(table.locate("", (column,), meaning=column, option="--items"), meaning=column, option="--items")
         for column in _ITEM_COLUMNS
     )
-    category = table.locate("", ("category",), meaning="category", option="--items")
-    rows = (row for row in table.rows() if len(row) > max(number, name, category) and row[name].strip())
+    table_name = table.locate("", ("linksto",), meaning="linksto", option="--items")
+    rows = (row for row in table.rows() if len(row) > max(number, name, table_name) and row[name].strip())
     return {
-        row[number].strip(): Item(row[name].strip(), row[category].strip() if category >= 0 else "") for row in rows
+        row[number].strip(): Item(row[name].strip(), row[table_name].strip() if table_name >= 0 else "") for row in rows
     }
 
 

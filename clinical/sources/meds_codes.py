@@ -1,8 +1,8 @@
 """The codes of other MEDS data sets in the spelling of the profile, where the translation leaves no doubt.
 
 MEDS fixes columns and leaves codes to whoever wrote the data. What the published writers (MIMIC-IV to MEDS, OMOP to
-MEDS, the samples) mean is certain for admissions, ICU stays, ICD codes, sex, death and ordered drugs: those are
-translated, and what stood behind the code (a ward, a destination) becomes the event's text. Any other code stays.
+MEDS, the samples) mean is certain for admissions, ICU stays, ICD codes, sex, death and drugs ordered or given: those
+are translated, and what stood behind the code (a ward, a destination) becomes the event's text. Any other code stays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["TIMED_PREFIXES", "TRANSLATIONS", "Item", "Translated", "translate"]
 
 TIMED_PREFIXES: Final = (
-    "ADMISSION", "DISCHARGE", "ICU//", "ED//", "DEATH", "DIAG//", "PROC//", "MED//", "LAB//", "VITAL//", "NOTE//",
+    "ADMISSION", "DISCHARGE", "ICU//", "ED//", "DEATH", "DIAG//", "PROC//", "MED//", "GIVEN//", "LAB//", "VITAL//",
+    "NOTE//",
 )  # fmt: skip
 """Codes that mean nothing without a time; null would make them known from the beginning."""
 
@@ -40,17 +41,18 @@ _ICD: Final = re.compile(r"(DIAGNOSIS|PROCEDURE)//ICD//(9|10)//([^/]+)")
 _OMOP: Final = re.compile(r"(ICD9CM|ICD10CM|ICD9Proc|ICD10PCS)//?([^/]+)")
 _SEX: Final = re.compile(r"(?:SEX|GENDER|Gender|Sex)//?([^/]+)")
 _ORDERED: Final = re.compile(r"MEDICATION//START//(.+)")
+_GIVEN: Final = re.compile(r"MEDICATION//(?!START//|STOP//)(.+)//Administered")
 _ITEM: Final = re.compile(r"LAB//(\d+)(?://(.*))?")
 _UNKNOWN: Final = "UNK"
-_VITAL_SIGNS: Final = "routine vital signs"
+_CHARTED: Final = "chartevents"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What an item number of MIMIC is called, and the group of charted items it is in."""
+    """What an item number of MIMIC is called, and the table of its values ("" for laboratory items)."""
 
     label: str
-    category: str = ""
+    table: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ def translate(code: str, items: Mapping[str, Item]) -> Translated:
         return Translated(TRANSLATIONS[first], rest or None)
     if (found := _ORDERED.fullmatch(code)) and found[1] != _UNKNOWN and label(found[1]):
         return Translated(f"MED//{label(found[1])}")
+    if (found := _GIVEN.fullmatch(code)) and found[1] != _UNKNOWN and label(found[1]):
+        return Translated(f"GIVEN//{label(found[1])}")
     if (found := _ITEM.fullmatch(code)) and found[1] in items:
         return _named_item(items[found[1]], found[2] or "")
     return _translate_vocabulary(code)
@@ -108,5 +112,5 @@ def _icd(kind: str, system: str, written: str, code: str) -> Translated:
 
 def _named_item(item: Item, unit: str) -> Translated:
     """Name a numbered item."""
-    prefix = "VITAL//" if item.category.lower() == _VITAL_SIGNS else "LAB//"
+    prefix = "VITAL//" if item.table.lower() == _CHARTED else "LAB//"
     return Translated(spell_measured(prefix, item.label, "" if unit == _UNKNOWN else unit))
