@@ -137,17 +137,29 @@ def open_database(
 def _engine(url: str) -> sa.Engine:
     """Make an engine; a URL that is none is described and not repeated, for a password may be in it."""
     try:
-        parsed = sa.make_url(url)
+        parsed = _parse(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database and not _is_there(parsed.database):
             raise ValueError(f"no such database file: {parsed.database}")
         return sa.create_engine(parsed, poolclass=sa.NullPool)
-    except (ArgumentError, NoSuchModuleError):
+    except (ArgumentError, NoSuchModuleError, _NotAUrlError):
         raise ValueError(
             "SRC is not the URL of a database this program can read; write for example "
             "postgresql+psycopg://user@host/database or sqlite:////folder/file.db"
         ) from None
     except ModuleNotFoundError as error:
         raise ValueError(f"the driver of this database is not installed: {error.name}") from None
+
+
+class _NotAUrlError(Exception):
+    """What was given is no URL."""
+
+
+def _parse(url: str) -> sa.URL:
+    """Parse a URL; SQLAlchemy lets the error of a port that is no number through as it is."""
+    try:
+        return sa.make_url(url)
+    except ValueError:
+        raise _NotAUrlError from None
 
 
 def _is_there(path: str) -> bool:

@@ -8,8 +8,10 @@ to refuse and count and not a file to give up on. Rows that cannot even be read 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from clinical.sources.tables import check_encoding, spoken_encoding
@@ -35,6 +38,8 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _DEEPEST: Final = 2
 _BLOCK_BYTES: Final = 8 << 20
 _MOST_UNEVEN: Final = 1_000_000
+_NO_TEXT: Final = "\ufdd0"  # a code point that is no character and stands in no text
+_ESCAPED: Final = re.compile("[\udc80-\udcff]")
 _END: Final = "(the end of the table)"
 ABSENT: Final = ("", "NULL", "null", "NaN", "nan", "\\N")
 """Cells that say nothing."""
@@ -144,9 +149,11 @@ class Export:
         wanted = wanted or names[:1]  # without any column a batch would have no length
         end = f"\n{_END}{self.delimiter * len(names)}\n".encode(self.encoding)
         end = end.removeprefix("".encode(self.encoding))  # a byte-order mark belongs at a file's beginning
+        is_utf8 = self.encoding in {"utf-8", "utf-8-sig"}
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape") if is_utf8 else None
         stream = pa.CompressedInputStream(file, "gzip") if self.compressed else file
         yield from pa_csv.open_csv(
-            pa.PythonFile(_Ended(stream, end), "r"),
+            pa.PythonFile(_Ended(stream, end, decoder), "r"),
             read_options=pa_csv.ReadOptions(
                 column_names=names,
                 skip_rows=self.header_lines,
@@ -191,14 +198,28 @@ class _Ended:
 
     stream: pa.NativeFile
     end: bytes
+    decoder: codecs.IncrementalDecoder | None
+    held: bytes = b""
+    ended: bool = False
     closed: bool = False
 
     def read(self, size: int) -> bytes:
-        """Give the next bytes."""
-        data: bytes = self.stream.read(size)
-        if not data:
-            data, self.end = self.end, b""
-        return data
+        """Give the next bytes; of UTF-8, what is none is marked, for the reader trips over it in an uneven row."""
+        while len(self.held) < size and not self.ended:
+            data: bytes = self.stream.read(size)
+            self.ended = not data
+            self.held += self._mark(data)
+        given, self.held = self.held[:size], self.held[size:]
+        if not given:
+            given, self.end = self.end, b""
+        return given
+
+    def _mark(self, data: bytes) -> bytes:
+        """Put a mark in the place of each byte that is no text."""
+        if self.decoder is None or (data.isascii() and not self.decoder.getstate()[0]):
+            return data
+        text = self.decoder.decode(data, final=not data)
+        return (text if text.isascii() else _ESCAPED.sub(_NO_TEXT, text)).encode("utf-8")
 
     def close(self) -> None:
         """Leave the file to whoever opened it."""
@@ -349,19 +370,6 @@ def _no_rows(columns: Sequence[str]) -> pa.Table:
 
 
 def _undecodable(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Mark the cells that are not UTF-8; the check of a whole column is quick, that of single cells is not."""
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        raw = column.cast(pa.binary()).to_pylist()
-        return np.array([cell is not None and not _is_utf8(cell) for cell in raw], dtype=bool)
-    return np.zeros(len(column), dtype=bool)
-
-
-def _is_utf8(cell: bytes) -> bool:
-    """Say whether bytes are UTF-8 text."""
-    try:
-        cell.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    """Mark the cells in which some byte was no text."""
+    mask: NDArray[np.bool_] = pc.fill_null(pc.match_substring(column, _NO_TEXT), False).to_numpy()
+    return mask
