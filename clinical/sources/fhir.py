@@ -193,7 +193,7 @@ class _Ingest:
         keys = _keys(found)
         if found.kind in _STAGED and not keys:
             return 0, "no id"
-        if keys and (why := self._index.repeats(keys[0], json.dumps(found.body, sort_keys=True).encode())):
+        if keys and (why := self._index.repeats(keys[0], found.line or json.dumps(found.body).encode())):
             return 0, why
         reference = keys[0] if found.kind == "Patient" else text_at(found.body, "subject", "reference")
         if not reference:

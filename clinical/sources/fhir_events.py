@@ -292,10 +292,11 @@ def _result_time(body: dict[str, Any], ward: Ward) -> datetime | None:
 def _measured(one: dict[str, Any], whole: dict[str, Any], time: datetime, ward: Ward) -> tuple[Event | None, str]:
     """Spell one value."""
     value = read_value(one)
-    name = name_of(one.get("code"))
+    concept = one.get("code")
+    name = name_of(concept)
     if value.refusal or not label(name):
         return None, value.refusal or "no code"
-    loinc = next((coding.code for coding in codings(one.get("code")) if coding.vocabulary == "LOINC"), "")
+    loinc = next((coding.code for coding in codings(concept) if coding.vocabulary == "LOINC"), "")
     code = spell_measured(_measured_prefix(whole, loinc), name, value.unit)
     title = f"LOINC {loinc}" if loinc else None
     return Event(time, code, value.number, value.text, ward.hadm_id, title=title), ""

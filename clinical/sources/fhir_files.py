@@ -37,6 +37,7 @@ class FoundResource:
         body: the resource; empty where there is none.
         full_url: what a Bundle calls it.
         refusal: why it cannot be taken; "" when it can.
+        line: its bytes where it is a line of its own; empty in a Bundle.
     """
 
     file: str
@@ -45,6 +46,7 @@ class FoundResource:
     body: dict[str, Any]
     full_url: str = ""
     refusal: str = ""
+    line: bytes = b""
 
 
 def find_export_files(src: Path) -> list[Path]:
@@ -102,13 +104,13 @@ def _parse(file: str, row: int, text: bytes) -> Iterator[FoundResource]:
     except ValueError:
         yield FoundResource(file, row, NO_TYPE, {}, refusal="not JSON")
     else:
-        yield from _resources(file, row, body)
+        yield from _resources(file, row, body, text)
 
 
-def _resources(file: str, row: int, body: Any) -> Iterator[FoundResource]:
+def _resources(file: str, row: int, body: Any, line: bytes) -> Iterator[FoundResource]:
     """Give a resource, or every entry of a Bundle."""
     if not isinstance(body, dict) or body.get("resourceType") != "Bundle":
-        yield _found(file, row, body)
+        yield _found(file, row, body, line=line)
         return
     entries = body.get("entry", [])
     if not isinstance(entries, list):
@@ -120,11 +122,11 @@ def _resources(file: str, row: int, body: Any) -> Iterator[FoundResource]:
         yield _found(file, number, inner, full_url=url if isinstance(url, str) else "")
 
 
-def _found(file: str, row: int, body: Any, full_url: str = "") -> FoundResource:
+def _found(file: str, row: int, body: Any, *, full_url: str = "", line: bytes = b"") -> FoundResource:
     """Recognise one resource by its type."""
     kind = body.get("resourceType") if isinstance(body, dict) else None
     if isinstance(kind, str) and kind.isascii() and kind.isalpha() and kind[0].isupper() and len(kind) <= 64:
-        return FoundResource(file, row, kind, body, full_url)
+        return FoundResource(file, row, kind, body, full_url, line=line)
     log = isinstance(body, dict) and {"exportId", "eventId"} <= set(body)
     return FoundResource(file, row, NO_TYPE, {}, refusal="export log" if log else "no resourceType")
 

@@ -13,6 +13,7 @@ from calendar import monthrange
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -53,19 +54,9 @@ class Clock:
         >>> Clock().read("2012-05-03T10:15:00+02:00"), Clock().read("2012-02")
         (datetime.datetime(2012, 5, 3, 10, 15), datetime.datetime(2012, 2, 29, 23, 59, 59))
         """
-        found = _SHAPE.fullmatch(written.strip())
-        if found is None:
-            return None
-        try:
-            if found[4] is None:
-                read, kind = _read_date(found, start=start), "dates"
-            else:
-                read, kind = self._read_instant(found)
-        except (ValueError, OverflowError):  # 30 February, or a conversion beyond the year 9999
-            return None
-        if not FIRST_TIME <= read <= LAST_TIME:
-            return None
-        self.kinds[kind] += 1
+        read, kind = _read(written, start, self.zone)
+        if read is not None:
+            self.kinds[kind] += 1
         return read
 
     def read_period(self, start: str, end: str) -> tuple[datetime | None, datetime | None]:
@@ -88,20 +79,6 @@ class Clock:
         how = f"converted to {self.zone.key} where they had an offset" if self.zone else "as written, offsets dropped"
         return f"{how} ({kinds or 'there were none'})"
 
-    def _read_instant(self, found: re.Match[str]) -> tuple[datetime, str]:
-        """Read a time of day."""
-        year, month, day, hour, minute, second = (int(found[part] or 0) for part in range(1, 7))
-        micros = int((found[7] or "0").ljust(6, "0")[:6])
-        # FHIR allows the leap second 60, which Python's clock does not have
-        read = datetime(year, month, day, hour, minute, min(second, 59) if second == 60 else second, micros)  # noqa: DTZ001
-        offset = found[8]
-        if offset is None:
-            return read, "without an offset"
-        kind = "in UTC (Z)" if offset == "Z" else "with an offset"
-        if self.zone is None:
-            return read, kind
-        return read.replace(tzinfo=_offset(offset)).astimezone(self.zone).replace(tzinfo=None), kind
-
 
 def find_zone(name: str) -> ZoneInfo | None:
     """Find a time zone by its IANA name; "" is none.
@@ -119,13 +96,46 @@ def find_zone(name: str) -> ZoneInfo | None:
         raise ValueError(f"unknown time zone {name!r}; write for example Europe/Berlin or America/New_York") from None
 
 
+@lru_cache(maxsize=1 << 16)
+def _read(written: str, start: bool, zone: ZoneInfo | None) -> tuple[datetime | None, str]:  # noqa: FBT001 - a key
+    """Read a time and say of what kind it is; the facts of one encounter share their times."""
+    found = _SHAPE.fullmatch(written.strip())
+    if found is None:
+        return None, ""
+    try:
+        read, kind = (_read_date(found, start=start), "dates") if found[4] is None else _read_instant(found, zone)
+    except (ValueError, OverflowError):  # 30 February, or a conversion beyond the year 9999
+        return None, ""
+    return (read, kind) if FIRST_TIME <= read <= LAST_TIME else (None, "")
+
+
+def _read_instant(found: re.Match[str], zone: ZoneInfo | None) -> tuple[datetime, str]:
+    """Read a time of day."""
+    year, month, day, hour, minute = map(int, found.group(1, 2, 3, 4, 5))
+    second, micros = int(found[6] or 0), int((found[7] or "0").ljust(6, "0")[:6])
+    # FHIR allows the leap second 60, which Python's clock does not have
+    read = datetime(year, month, day, hour, minute, 59 if second == 60 else second, micros)  # noqa: DTZ001
+    offset = found[8]
+    if offset is None:
+        return read, "without an offset"
+    kind = "in UTC (Z)" if offset == "Z" else "with an offset"
+    return (read if zone is None else _moment(read, offset).astimezone(zone).replace(tzinfo=None)), kind
+
+
 def _instant(written: str) -> float:
     """Give the moment of an instant that has an offset; NaN, which is in no order, for any other time."""
     found = _SHAPE.fullmatch(written.strip())
     if found is None or found[8] is None:
         return float("nan")
-    read, _ = Clock()._read_instant(found)  # noqa: SLF001 - its own module
-    return read.replace(tzinfo=_offset(found[8])).timestamp()
+    try:
+        return _moment(_read_instant(found, None)[0], found[8]).timestamp()
+    except (ValueError, OverflowError):  # an offset of more than a day
+        return float("nan")
+
+
+def _moment(read: datetime, offset: str) -> datetime:
+    """Attach an offset."""
+    return read.replace(tzinfo=_offset(offset))
 
 
 def _read_date(found: re.Match[str], *, start: bool) -> datetime:

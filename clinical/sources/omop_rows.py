@@ -95,7 +95,8 @@ class OmopRows:
             day: the column with the day, for rows without the other.
             start: a whole day stands at its first moment instead of its last second.
         """
-        times = np.where(self._times(moment) == NEVER, self._times(day), self._times(moment))
+        exact = self._times(moment)
+        times = np.where(exact == NEVER, self._times(day), exact)
         if start:
             return times
         midnight = (times != NEVER) & (times % _DAY == 0)

@@ -119,6 +119,7 @@ class Spelling:
     known: bool = True
 
 
+@lru_cache(maxsize=1 << 14)
 def label(text: str) -> str:
     """Make a name fit to stand between the separators of a code.
 
@@ -129,6 +130,7 @@ def label(text: str) -> str:
     return _SLASHES.sub("/", whole).strip()[:_LONGEST].rstrip("/ ")
 
 
+@lru_cache(maxsize=1 << 14)
 def spell_measured(prefix: str, name: str, unit: str) -> str:
     """Spell a measurement: the name and the unit, which stays empty where there is none.
 

@@ -443,6 +443,8 @@ def test_no_text_trips_the_clock(written):
     for clock in (Clock(), Clock(find_zone("Europe/Berlin"))):
         clock.read(written)
         clock.read_period(written, written)
+        clock.read_period("2020-01-02T00:00:00+99:00", written)
+        clock.read_period(written, "2020-01-01T00:00:00-99:00")
 
 
 def attempt(export: Path, hospital: Path) -> tuple[TablesReport | None, str]:

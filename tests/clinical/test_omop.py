@@ -116,7 +116,8 @@ WORLD: dict[str, list[Row]] = {
         {
             "procedure_occurrence_id": 2, "person_id": 1, "procedure_concept_id": 777,
             "procedure_date": date(2020, 1, 2), "procedure_datetime": datetime(2020, 1, 2, 10),
-            "procedure_end_date": date(2020, 1, 2), "procedure_end_datetime": datetime(2020, 1, 2, 14), "visit_occurrence_id": 10,
+            "procedure_end_date": date(2020, 1, 2), "procedure_end_datetime": datetime(2020, 1, 2, 14),
+            "visit_occurrence_id": 10,
         },
     ],
     "drug_exposure": [
