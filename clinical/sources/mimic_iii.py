@@ -81,9 +81,9 @@ _TABLES: Final = (
     TableMap(
         "patients",
         (
-            Fact(labelled("GENDER//", "gender", upper=True), "", of_patient=True),
-            Fact("MEDS_BIRTH", "@birth", of_patient=True),
-            Fact("DEATH", "@death", of_patient=True),
+            Fact(labelled("GENDER//", "gender", upper=True), "", belongs="patient"),
+            Fact("MEDS_BIRTH", "@birth", belongs="patient"),
+            Fact("DEATH", "@death", belongs="patient"),
         ),
         requires=("subject_id", "gender", "dob"),
         identity=("row_id",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +48,7 @@ class Fact:
         number: the column of the numeric value.
         text: the column of the text, used where there is no number.
         needs_number: whether a row without number does not state the fact.
-        of_patient: whether it belongs to the patient and to no admission.
+        belongs: to a stay within an admission, to the admission as a whole, or to the patient and to no admission.
         once: whether the same fact from other rows is the same event, and is written once for a patient.
     """
 
@@ -57,7 +57,7 @@ class Fact:
     number: str = ""
     text: str = ""
     needs_number: bool = False
-    of_patient: bool = False
+    belongs: Literal["stay", "admission", "patient"] = "stay"
     once: bool = False
 
 
@@ -400,8 +400,9 @@ def _events(
             keys = row_keys(own, table_number, counts=~counted)
             counted |= here
         context.unknown[rows.table.name] += int((one.unknown & here).sum())
-        columns = dict(shared) if not one.fact.of_patient else shared | {"hadm_id": nobody, "stay_id": nobody}
-        columns |= {"time": one.time, "code": one.code}
+        columns = shared | {"time": one.time, "code": one.code}
+        columns |= {"stay_id": nobody} if one.fact.belongs != "stay" else {}
+        columns |= {"hadm_id": nobody} if one.fact.belongs == "patient" else {}
         columns |= {"numeric_value": one.number} if one.fact.number else {}
         columns |= {"text_value": one.text} if one.fact.text else {}
         events = pa.table(columns)
