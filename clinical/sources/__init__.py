@@ -11,6 +11,9 @@ from typing import Any
 __all__ = ["SOURCES", "load_source"]
 
 SOURCES: dict[str, str] = {
+    "eicu": "clinical.sources.eicu:ingest_eicu",
+    "mimic-iii": "clinical.sources.mimic_iii:ingest_mimic_iii",
+    "mimic-iv": "clinical.sources.mimic_iv:ingest_mimic_iv",
     "notes": "clinical.sources.notes:ingest_notes",
 }
 

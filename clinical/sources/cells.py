@@ -136,9 +136,7 @@ def _parse_each_time(cells: pa.Array, order: DateOrder) -> Column:
     values = pa.array([time for time, *_ in found], pa.timestamp("us"))
     dated = pa.array([dated for _, dated, *_ in found], pa.bool_())
     usual = _mask(pc.match_substring_regex(distinct.dictionary, _ISO_LIKE))
-    repairs = [
-        _REWRITTEN if time is not None and not iso else "" for (time, *_), iso in zip(found, usual, strict=True)
-    ]
+    repairs = [_REWRITTEN if time is not None and not iso else "" for (time, *_), iso in zip(found, usual, strict=True)]
     return Column(
         values.take(distinct.indices),
         _by_word(distinct.indices, [reason for *_, reason in found]),

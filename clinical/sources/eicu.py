@@ -101,9 +101,7 @@ def _unit_table(
 
 def _vitals(columns: dict[str, str], time: str) -> tuple[Fact, ...]:
     """Map a table with one column for each vital sign."""
-    return tuple(
-        Fact(f"VITAL//{name}", time, number=column, needs_number=True) for column, name in columns.items()
-    )
+    return tuple(Fact(f"VITAL//{name}", time, number=column, needs_number=True) for column, name in columns.items())
 
 
 def _path(prefix: str, column: str, *, drop: str) -> Spelling:
@@ -257,9 +255,7 @@ _PATIENT: Final = TableMap(
         Fact("ADMISSION", "@admitted", belongs="admission", once=True),
         Fact(labelled("VISIT//FROM//", "hospitaladmitsource", upper=True), "@admitted", belongs="admission", once=True),
         Fact("DISCHARGE", "@left", belongs="admission", once=True),
-        Fact(
-            labelled("VISIT//TO//", "hospitaldischargelocation", upper=True), "@left", belongs="admission", once=True
-        ),
+        Fact(labelled("VISIT//TO//", "hospitaldischargelocation", upper=True), "@left", belongs="admission", once=True),
         Fact("DEATH", "@died", belongs="patient", once=True),
     ),
     requires=PATIENT_COLUMNS[:5],

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-__all__ = ["HOSPITALS", "PATIENT_COLUMNS", "SITES", "Sites", "UnitStays", "at_offset", "check_patient", "join_unit", "prepare_eicu"]
+__all__ = [
+    "HOSPITALS",
+    "PATIENT_COLUMNS",
+    "SITES",
+    "Sites",
+    "UnitStays",
+    "at_offset",
+    "check_patient",
+    "join_unit",
+    "prepare_eicu",
+]
 
 Sites = Literal["hospital", "region-size"]
 SITES: Final[tuple[Sites, ...]] = ("hospital", "region-size")
@@ -187,7 +197,8 @@ def _time_of_day(cells: pa.Array) -> Integers:
     """Read times of day as microseconds; one that is missing or none is midnight."""
     parts = pc.extract_regex(cells, r"^\s*(?P<h>[01]?\d|2[0-3]):(?P<m>[0-5]\d)(?::[0-5]\d)?\s*$")
     hours, minutes = (pc.fill_null(pc.struct_field(parts, name).cast(pa.int64()), 0).to_numpy() for name in ("h", "m"))
-    return (hours * 60 + minutes) * _MINUTE
+    since_midnight: Integers = (hours * 60 + minutes) * _MINUTE
+    return since_midnight
 
 
 def _place_visits(
@@ -196,7 +207,8 @@ def _place_visits(
     """Place a patient's visits one after another; give each stay its beginning and the end of its visit.
 
     Args:
-        subject, visit: int64 [N].
+        subject: int64 [N], the patient of each stay.
+        visit: int64 [N], its visit.
         start: int64 [N], earliest beginning of the visit: 1 January of the year at the recorded time of day.
         admitted: int64 [N], minutes from the unit admission to the hospital admission, usually negative.
         ended: int64 [N], minutes from the unit admission to the hospital discharge; NEVER if not known.

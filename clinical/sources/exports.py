@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["UNEVEN_ROW", "Block", "Export", "Folder", "find_exports", "open_export", "table_name"]
+__all__ = ["ABSENT", "UNEVEN_ROW", "Block", "Export", "Folder", "find_exports", "open_export", "table_name"]
 
 UNEVEN_ROW: Final = "wrong number of cells"
 _SUFFIXES: Final = (".csv", ".csv.gz")
@@ -36,7 +36,8 @@ _DEEPEST: Final = 2
 _BLOCK_BYTES: Final = 8 << 20
 _MOST_UNEVEN: Final = 1_000_000
 _END: Final = "(the end of the table)"
-_ABSENT: Final = ("", "NULL", "null", "NaN", "nan", "\\N")
+ABSENT: Final = ("", "NULL", "null", "NaN", "nan", "\\N")
+"""Cells that say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,15 @@ class Export:
         if missing := [name for name in names if name not in self.columns]:
             raise ValueError(f"{self.path.name} has no column {', '.join(missing)}; is its first line the header?")
 
-    def blocks(self, columns: Sequence[str], *, block_bytes: int = _BLOCK_BYTES) -> Iterator[Block]:
+    def blocks(
+        self, columns: Sequence[str], *, block_bytes: int = _BLOCK_BYTES, quoted: bool = True
+    ) -> Iterator[Block]:
         """Read the rows, a block at a time; blank lines are not rows.
 
         Args:
             columns: lower-case names to read; those the file does not have come as nulls.
             block_bytes: of text in one block; no row may be longer.
+            quoted: whether a quote at a cell's beginning encloses it; the OHDSI vocabularies have none.
 
         Raises:
             ValueError: the file stops being a table: cut short, damaged, or a quote that never closes.
@@ -116,7 +120,7 @@ class Export:
         with pa.OSFile(str(self.path), "rb") as file:
             before, last = 0, 0
             try:
-                for batch in self._batches(file, columns, uneven, block_bytes):
+                for batch in self._batches(file, columns, uneven, block_bytes, quoted=quoted):
                     rows, refused = uneven.number(batch.num_rows, after=last)
                     last = int(rows[-1]) if len(rows) else last
                     consumed, before = file.tell() - before, file.tell()
@@ -132,7 +136,7 @@ class Export:
                 yield Block(_no_rows(columns), np.empty(0, np.int64), {UNEVEN_ROW: rest}, consumed)
 
     def _batches(
-        self, file: pa.NativeFile, columns: Sequence[str], uneven: _UnevenRows, block_bytes: int
+        self, file: pa.NativeFile, columns: Sequence[str], uneven: _UnevenRows, block_bytes: int, *, quoted: bool
     ) -> Iterator[pa.RecordBatch]:
         """Read the parsed batches."""
         names = [f"{position} {name}" for position, name in enumerate(self.columns)]
@@ -151,14 +155,17 @@ class Export:
                 use_threads=False,  # otherwise a refused row has no number
             ),
             parse_options=pa_csv.ParseOptions(
-                delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=uneven.take
+                delimiter=self.delimiter,
+                quote_char='"' if quoted else False,
+                newlines_in_values=quoted,
+                invalid_row_handler=uneven.take,
             ),
             convert_options=pa_csv.ConvertOptions(
                 column_types={name: pa.string() for name in wanted},
                 include_columns=wanted,
                 check_utf8=False,
                 strings_can_be_null=True,
-                null_values=list(_ABSENT),
+                null_values=list(ABSENT),
             ),
         )
 

@@ -1,8 +1,8 @@
 """Keys by which a repeated row is recognised, however far from the first one it stands.
 
-A key has 56 bits of what the row states and which event of it this is, seven of its table and one that says whether the event counts its row. Only
-events of one patient are compared: among 100,000 rows of one patient, which is many, two different rows share a key
-with probability 7e-8.
+A key has 56 bits of what the row states and of which event of it this is, seven of its table and one that says whether
+the event counts its row. Only events of one patient are compared: among 100,000 rows of one patient, which is many, two
+different rows share a key with probability 7e-8.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def hash_column(values: pa.Array) -> Hashes:
     """
     if pa.types.is_dictionary(values.type):
         words = np.array([hash(word) for word in values.dictionary.to_pylist()], dtype=np.int64).view(np.uint64)
-        return _mix(words)[values.indices.to_numpy()]
+        of_row: Hashes = _mix(words)[values.indices.to_numpy()]
+        return of_row
     if values.null_count == len(values):
         return np.full(len(values), _MISSING)
     if pa.types.is_string(values.type):

@@ -8,22 +8,20 @@ stand here once.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from clinical.events import HospitalWriter
 from clinical.partition import split_hospital
 from clinical.sources.cells import DATE_ORDERS, DateOrder, parse_integers
 from clinical.sources.exports import find_exports, open_export
 from clinical.sources.fingerprints import repeated_events, repeated_rows
-from clinical.sources.receipt import RowCount, RowTally, TablesReport
+from clinical.sources.receipt import RowTally, TablesReport
 from clinical.sources.translation import DUPLICATE_ROW, Context, Rows, TableMap, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from clinical.sources.exports import Export
 
@@ -116,7 +114,9 @@ class Reading:
         self.folder = find_exports(src, source.names())
         if missing := [name for name in source.essential if name not in self.folder.tables]:
             raise ValueError(f"{src} has no table {', '.join(missing)}; {source.name} cannot be read without")
-        self._exports = {name: open_export(path, encoding=options.encoding) for name, path in self.folder.tables.items()}
+        self._exports = {
+            name: open_export(path, encoding=options.encoding) for name, path in self.folder.tables.items()
+        }
         for table in source.tables:
             if table.name in self._exports:
                 self._exports[table.name].require(table.requires)

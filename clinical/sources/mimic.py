@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from clinical.sources.intake import Dictionary
@@ -224,9 +223,7 @@ def _check_admission(rows: Rows, context: Context) -> None:
     rows.refuse(pc.is_null(rows.integer("hadm_id")).to_numpy(zero_copy_only=False), "no hadm_id")
 
 
-def _collect(
-    blocks: Iterable[Rows], integers: tuple[str, ...], times: tuple[str, ...]
-) -> list[NDArray[np.int64]]:
+def _collect(blocks: Iterable[Rows], integers: tuple[str, ...], times: tuple[str, ...]) -> list[NDArray[np.int64]]:
     """Read some columns whole, as int64 with NEVER for what is missing; rows that will be refused are left out."""
     parts: list[list[NDArray[np.int64]]] = [[] for _ in (*integers, *times)]
     for rows in blocks:

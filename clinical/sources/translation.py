@@ -162,7 +162,8 @@ class Rows:
     @property
     def kept(self) -> Mask:
         """Rows that are not refused so far: bool [rows]."""
-        return self._reason == 0
+        kept: Mask = self._reason == 0
+        return kept
 
     def put(self, name: str, values: pa.Array) -> None:
         """Add a typed column; the name begins with @ so that it is never looked for in the file."""
@@ -319,9 +320,7 @@ def _state(rows: Rows, fact: Fact, context: Context) -> _Stated:
     return _Stated(fact, states, code, time, number, text, unknown)
 
 
-def _spell(
-    rows: Rows, spelling: Spelling, context: Context
-) -> tuple[pa.Array, list[Spelled], NDArray[np.int64]]:
+def _spell(rows: Rows, spelling: Spelling, context: Context) -> tuple[pa.Array, list[Spelled], NDArray[np.int64]]:
     """Spell each distinct combination of cells once; also which combination each row has: int64 [rows]."""
     encoded = [pc.dictionary_encode(rows.text(name).cast(pa.string())) for name in spelling.columns]
     cells = [[*column.dictionary.to_pylist(), ""] for column in encoded]
@@ -431,7 +430,9 @@ def _holds(rows: Rows, refusal: Refusal) -> Mask:
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     """Give a column of a block as one array."""
     combined = column.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks or [pa.array([], column.type)])
+    return (
+        combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks or [pa.array([], column.type)])
+    )
 
 
 def _mask(marked: pa.Array) -> Mask:
