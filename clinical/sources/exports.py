@@ -8,8 +8,10 @@ to refuse and count and not a file to give up on. Rows that cannot even be read 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from clinical.sources.tables import check_encoding, spoken_encoding
@@ -36,6 +39,8 @@ _DEEPEST: Final = 2
 _BLOCK_BYTES: Final = 8 << 20
 _MOST_UNEVEN: Final = 1_000_000
 _END: Final = "(the end of the table)"
+_MARK: Final = "\ufdd0"  # not a character, and never will be
+_LONE: Final = re.compile("[\ud800-\udfff]")
 ABSENT: Final = ("", "NULL", "null", "NaN", "nan", "\\N")
 """Cells that say nothing."""
 
@@ -118,13 +123,16 @@ class Export:
         """
         uneven = _UnevenRows(self.header_lines)
         with pa.OSFile(str(self.path), "rb") as file:
+            end = f"\n{_END}{self.delimiter * len(self.columns)}\n"
+            text = _Utf8Stream(pa.CompressedInputStream(file, "gzip") if self.compressed else file, self.encoding, end)
             before, last = 0, 0
             try:
-                for batch in self._batches(file, columns, uneven, block_bytes, quoted=quoted):
+                for batch in self._batches(text, columns, uneven, block_bytes, quoted=quoted):
                     rows, refused = uneven.number(batch.num_rows, after=last)
                     last = int(rows[-1]) if len(rows) else last
                     consumed, before = file.tell() - before, file.tell()
-                    yield self._decoded(Block(_as_table(batch, columns), rows, refused, consumed))
+                    block = Block(_as_table(batch, columns), rows, refused, consumed)
+                    yield self._without_damage(block) if text.damaged else block
                 uneven.check_ended()
             except (pa.ArrowInvalid, OSError, EOFError, UnicodeError) as error:
                 raise ValueError(
@@ -136,22 +144,18 @@ class Export:
                 yield Block(_no_rows(columns), np.empty(0, np.int64), {UNEVEN_ROW: rest}, consumed)
 
     def _batches(
-        self, file: pa.NativeFile, columns: Sequence[str], uneven: _UnevenRows, block_bytes: int, *, quoted: bool
+        self, text: _Utf8Stream, columns: Sequence[str], uneven: _UnevenRows, block_bytes: int, *, quoted: bool
     ) -> Iterator[pa.RecordBatch]:
         """Read the parsed batches."""
         names = [f"{position} {name}" for position, name in enumerate(self.columns)]
         wanted = [names[self.columns.index(name)] for name in columns if name in self.columns]
         wanted = wanted or names[:1]  # without any column a batch would have no length
-        end = f"\n{_END}{self.delimiter * len(names)}\n".encode(self.encoding)
-        end = end.removeprefix("".encode(self.encoding))  # a byte-order mark belongs at a file's beginning
-        stream = pa.CompressedInputStream(file, "gzip") if self.compressed else file
         yield from pa_csv.open_csv(
-            pa.PythonFile(_Ended(stream, end), "r"),
+            pa.PythonFile(text, "r"),
             read_options=pa_csv.ReadOptions(
                 column_names=names,
                 skip_rows=self.header_lines,
                 block_size=block_bytes,
-                encoding="utf8" if self.encoding == "utf-8-sig" else self.encoding,
                 use_threads=False,  # otherwise a refused row has no number
             ),
             parse_options=pa_csv.ParseOptions(
@@ -169,11 +173,11 @@ class Export:
             ),
         )
 
-    def _decoded(self, block: Block) -> Block:
-        """Refuse the rows in which a cell is not text in the encoding; other encodings were decoded on the way in."""
+    def _without_damage(self, block: Block) -> Block:
+        """Refuse the rows in which a cell asked for is not text in the encoding."""
         bad = np.zeros(len(block.rows), dtype=bool)
         for column in block.cells.columns:
-            bad |= _undecodable(column)
+            bad |= pc.fill_null(pc.match_substring(column, _MARK), False).to_numpy()
         if not bad.any():
             return block
         reason = f"not {spoken_encoding(self.encoding)} text"
@@ -181,28 +185,48 @@ class Export:
         return Block(block.cells.filter(pa.array(~bad)), block.rows[~bad], refused, block.consumed)
 
 
-@dataclass(slots=True)
-class _Ended:
-    """A stream with one uneven row of ours after its last byte.
+class _Utf8Stream:
+    """A stream of bytes in some encoding as UTF-8, with one uneven row of ours after its last byte.
 
     The reader takes a quote that is still open at the end for closed, and all rows behind it for one cell; then our
-    row is part of that cell and does not arrive.
+    row is part of that cell and does not arrive. A byte that is no text becomes `_MARK`: the reader would lose an
+    uneven row with such a byte, and the rows that have one are found by it.
     """
 
-    stream: pa.NativeFile
-    end: bytes
-    closed: bool = False
+    def __init__(self, stream: pa.NativeFile, encoding: str, end: str) -> None:
+        self.closed = False
+        self.damaged = False
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+        self._end = end
+        self._held = b""
 
     def read(self, size: int) -> bytes:
-        """Give the next bytes."""
-        data: bytes = self.stream.read(size)
-        if not data:
-            data, self.end = self.end, b""
+        """Give up to so many bytes, and none only after the last."""
+        while not self._held and not self._finished():
+            data: bytes = self._stream.read(size)
+            text = self._decoder.decode(data, final=not data)
+            if not data:
+                text, self._end = text + self._end, ""
+            self._held = self._encode(text)
+        data, self._held = self._held[:size], self._held[size:]
         return data
 
     def close(self) -> None:
         """Leave the file to whoever opened it."""
         self.closed = True
+
+    def _finished(self) -> bool:
+        """Say whether our own row has been given."""
+        return not self._end
+
+    def _encode(self, text: str) -> bytes:
+        """Encode text, undecodable bytes marked."""
+        try:
+            return text.encode("utf-8")
+        except UnicodeEncodeError:
+            self.damaged = True
+            return _LONE.sub(_MARK, text).encode("utf-8")
 
 
 @dataclass(slots=True)
@@ -346,22 +370,3 @@ def _as_table(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.Table:
 def _no_rows(columns: Sequence[str]) -> pa.Table:
     """Give an empty table of text columns."""
     return pa.table({name: pa.array([], pa.string()) for name in columns})
-
-
-def _undecodable(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Mark the cells that are not UTF-8; the check of a whole column is quick, that of single cells is not."""
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        raw = column.cast(pa.binary()).to_pylist()
-        return np.array([cell is not None and not _is_utf8(cell) for cell in raw], dtype=bool)
-    return np.zeros(len(column), dtype=bool)
-
-
-def _is_utf8(cell: bytes) -> bool:
-    """Say whether bytes are UTF-8 text."""
-    try:
-        cell.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -97,12 +97,11 @@ def at_discharge(rows: Rows, context: Context) -> None:
     spans = context.admissions
     at = spans.find(as_integers(admission))
     rows.refuse(at < 0, "no such admission")
+    ended = np.full(len(rows), NEVER)
     if len(spans.number):
         subject = as_integers(rows.integer(rows.table.subject))
-        rows.refuse((at >= 0) & (spans.subject[at] != subject), "admission of another patient")
+        rows.refuse((at >= 0) & (subject != NEVER) & (spans.subject[at] != subject), "admission of another patient")
         ended = np.where(at >= 0, spans.end[at], NEVER)
-    else:
-        ended = np.full(len(rows), NEVER)
     rows.refuse((at >= 0) & (ended == NEVER), "admission without discharge time")
     rows.put(AT_DISCHARGE, to_times(ended))
 

@@ -271,7 +271,7 @@ def translate(rows: Rows, context: Context, *, table_number: int) -> Iterator[tu
     if table.derive:
         table.derive(rows, context)
     subject = rows.integer(table.subject)
-    rows.refuse(_mask(pc.is_null(subject)), f"no {table.subject.removeprefix('@')}")
+    rows.refuse(_mask(pc.is_null(subject)), f"no {_spoken(table.subject)}")
     stated = [_state(rows, fact, context) for fact in table.facts]
     admission, stay = _numbers(rows, context, stated[0].time)
     stating = np.logical_or.reduce([one.rows for one in stated])
@@ -365,15 +365,22 @@ def _numbers(rows: Rows, context: Context, time: pa.Array) -> tuple[pa.Array, pa
 
 def _refuse_silent(rows: Rows, first: _Stated, silent: Mask) -> None:
     """Refuse the rows that state no fact, naming what the first fact lacks."""
+    fact = first.fact
+    if fact.time and len({other.time for other in rows.table.facts}) == 1:
+        rows.refuse(silent & _mask(pc.is_null(first.time)), f"no {_spoken(fact.time)}")
     if rows.table.nothing:
         rows.refuse(silent, rows.table.nothing)
         return
-    fact = first.fact
     if fact.time:
-        rows.refuse(silent & _mask(pc.is_null(first.time)), f"no {fact.time.removeprefix('@')}")
+        rows.refuse(silent & _mask(pc.is_null(first.time)), f"no {_spoken(fact.time)}")
     if fact.needs_number:
-        rows.refuse(silent & _mask(pc.is_null(first.number)), f"no {fact.number}")
+        rows.refuse(silent & _mask(pc.is_null(first.number)), f"no {_spoken(fact.number)}")
     rows.refuse(silent, f"no {fact.code.columns[0] if isinstance(fact.code, Spelling) else fact.code}")
+
+
+def _spoken(name: str) -> str:
+    """Give a column's name as the file has it."""
+    return name.removeprefix("@at:").removeprefix("@")
 
 
 def _events(
