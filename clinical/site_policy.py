@@ -4,7 +4,11 @@ The text lives in code and not in a data file so that every way of shipping Ward
 is written once, beside the data, and belongs to the site from then on: nothing here ever reads or changes it again.
 """
 
-__all__ = ["DEFAULT_POLICY", "SIMULATED_POLICY"]
+from pathlib import Path
+
+__all__ = ["DEFAULT_POLICY", "POLICY_FILE", "SIMULATED_POLICY", "write_default_policy"]
+
+POLICY_FILE = "policy.toml"
 
 _TEMPLATE = """\
 # What this hospital allows others to compute on its patients. This file belongs to the hospital: edit it freely.
@@ -61,3 +65,20 @@ epsilon_ceiling = 1000.0
 
 DEFAULT_POLICY = _TEMPLATE.format(ceiling=_DEFAULT_CEILING)
 SIMULATED_POLICY = _TEMPLATE.format(ceiling=_SIMULATED_CEILING)
+
+
+def write_default_policy(hospital: Path, *, simulated: bool) -> bool:
+    """Give a hospital the commented default policy unless it has one.
+
+    Args:
+        hospital: its folder.
+        simulated: whether its patients are made up, which allows a high privacy ceiling.
+
+    Returns:
+        Whether a policy was written; an existing one is the hospital's own and never touched.
+    """
+    path = hospital / POLICY_FILE
+    if path.exists():
+        return False
+    path.write_text(SIMULATED_POLICY if simulated else DEFAULT_POLICY, encoding="utf-8")
+    return True

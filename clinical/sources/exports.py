@@ -38,9 +38,9 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _DEEPEST: Final = 2
 _BLOCK_BYTES: Final = 8 << 20
 _MOST_UNEVEN: Final = 1_000_000
-_NO_TEXT: Final = "\ufdd0"  # a code point that is no character and stands in no text
-_ESCAPED: Final = re.compile("[\udc80-\udcff]")
 _END: Final = "(the end of the table)"
+_MARK: Final = "\ufdd0"  # not a character, and never will be
+_LONE: Final = re.compile("[\ud800-\udfff]")
 ABSENT: Final = ("", "NULL", "null", "NaN", "nan", "\\N")
 """Cells that say nothing."""
 
@@ -123,13 +123,16 @@ class Export:
         """
         uneven = _UnevenRows(self.header_lines)
         with pa.OSFile(str(self.path), "rb") as file:
+            end = f"\n{_END}{self.delimiter * len(self.columns)}\n"
+            text = _Utf8Stream(pa.CompressedInputStream(file, "gzip") if self.compressed else file, self.encoding, end)
             before, last = 0, 0
             try:
-                for batch in self._batches(file, columns, uneven, block_bytes, quoted=quoted):
+                for batch in self._batches(text, columns, uneven, block_bytes, quoted=quoted):
                     rows, refused = uneven.number(batch.num_rows, after=last)
                     last = int(rows[-1]) if len(rows) else last
                     consumed, before = file.tell() - before, file.tell()
-                    yield self._decoded(Block(_as_table(batch, columns), rows, refused, consumed))
+                    block = Block(_as_table(batch, columns), rows, refused, consumed)
+                    yield self._without_damage(block) if text.damaged else block
                 uneven.check_ended()
             except (pa.ArrowInvalid, OSError, EOFError, UnicodeError) as error:
                 raise ValueError(
@@ -141,24 +144,18 @@ class Export:
                 yield Block(_no_rows(columns), np.empty(0, np.int64), {UNEVEN_ROW: rest}, consumed)
 
     def _batches(
-        self, file: pa.NativeFile, columns: Sequence[str], uneven: _UnevenRows, block_bytes: int, *, quoted: bool
+        self, text: _Utf8Stream, columns: Sequence[str], uneven: _UnevenRows, block_bytes: int, *, quoted: bool
     ) -> Iterator[pa.RecordBatch]:
         """Read the parsed batches."""
         names = [f"{position} {name}" for position, name in enumerate(self.columns)]
         wanted = [names[self.columns.index(name)] for name in columns if name in self.columns]
         wanted = wanted or names[:1]  # without any column a batch would have no length
-        end = f"\n{_END}{self.delimiter * len(names)}\n".encode(self.encoding)
-        end = end.removeprefix("".encode(self.encoding))  # a byte-order mark belongs at a file's beginning
-        is_utf8 = self.encoding in {"utf-8", "utf-8-sig"}
-        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape") if is_utf8 else None
-        stream = pa.CompressedInputStream(file, "gzip") if self.compressed else file
         yield from pa_csv.open_csv(
-            pa.PythonFile(_Ended(stream, end, decoder), "r"),
+            pa.PythonFile(text, "r"),
             read_options=pa_csv.ReadOptions(
                 column_names=names,
                 skip_rows=self.header_lines,
                 block_size=block_bytes,
-                encoding="utf8" if self.encoding == "utf-8-sig" else self.encoding,
                 use_threads=False,  # otherwise a refused row has no number
             ),
             parse_options=pa_csv.ParseOptions(
@@ -176,11 +173,11 @@ class Export:
             ),
         )
 
-    def _decoded(self, block: Block) -> Block:
-        """Refuse the rows in which a cell is not text in the encoding; other encodings were decoded on the way in."""
+    def _without_damage(self, block: Block) -> Block:
+        """Refuse the rows in which a cell asked for is not text in the encoding."""
         bad = np.zeros(len(block.rows), dtype=bool)
         for column in block.cells.columns:
-            bad |= _undecodable(column)
+            bad |= pc.fill_null(pc.match_substring(column, _MARK), False).to_numpy()
         if not bad.any():
             return block
         reason = f"not {spoken_encoding(self.encoding)} text"
@@ -188,42 +185,48 @@ class Export:
         return Block(block.cells.filter(pa.array(~bad)), block.rows[~bad], refused, block.consumed)
 
 
-@dataclass(slots=True)
-class _Ended:
-    """A stream with one uneven row of ours after its last byte.
+class _Utf8Stream:
+    """A stream of bytes in some encoding as UTF-8, with one uneven row of ours after its last byte.
 
     The reader takes a quote that is still open at the end for closed, and all rows behind it for one cell; then our
-    row is part of that cell and does not arrive.
+    row is part of that cell and does not arrive. A byte that is no text becomes `_MARK`: the reader would lose an
+    uneven row with such a byte, and the rows that have one are found by it.
     """
 
-    stream: pa.NativeFile
-    end: bytes
-    decoder: codecs.IncrementalDecoder | None
-    held: bytes = b""
-    ended: bool = False
-    closed: bool = False
+    def __init__(self, stream: pa.NativeFile, encoding: str, end: str) -> None:
+        self.closed = False
+        self.damaged = False
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+        self._end = end
+        self._held = b""
 
     def read(self, size: int) -> bytes:
-        """Give the next bytes; of UTF-8, what is none is marked, for the reader trips over it in an uneven row."""
-        while len(self.held) < size and not self.ended:
-            data: bytes = self.stream.read(size)
-            self.ended = not data
-            self.held += self._mark(data)
-        given, self.held = self.held[:size], self.held[size:]
-        if not given:
-            given, self.end = self.end, b""
-        return given
-
-    def _mark(self, data: bytes) -> bytes:
-        """Put a mark in the place of each byte that is no text."""
-        if self.decoder is None or (data.isascii() and not self.decoder.getstate()[0]):
-            return data
-        text = self.decoder.decode(data, final=not data)
-        return (text if text.isascii() else _ESCAPED.sub(_NO_TEXT, text)).encode("utf-8")
+        """Give up to so many bytes, and none only after the last."""
+        while not self._held and not self._finished():
+            data: bytes = self._stream.read(size)
+            text = self._decoder.decode(data, final=not data)
+            if not data:
+                text, self._end = text + self._end, ""
+            self._held = self._encode(text)
+        data, self._held = self._held[:size], self._held[size:]
+        return data
 
     def close(self) -> None:
         """Leave the file to whoever opened it."""
         self.closed = True
+
+    def _finished(self) -> bool:
+        """Say whether our own row has been given."""
+        return not self._end
+
+    def _encode(self, text: str) -> bytes:
+        """Encode text, undecodable bytes marked."""
+        try:
+            return text.encode("utf-8")
+        except UnicodeEncodeError:
+            self.damaged = True
+            return _LONE.sub(_MARK, text).encode("utf-8")
 
 
 @dataclass(slots=True)
@@ -367,9 +370,3 @@ def _as_table(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.Table:
 def _no_rows(columns: Sequence[str]) -> pa.Table:
     """Give an empty table of text columns."""
     return pa.table({name: pa.array([], pa.string()) for name in columns})
-
-
-def _undecodable(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Mark the cells in which some byte was no text."""
-    mask: NDArray[np.bool_] = pc.fill_null(pc.match_substring(column, _NO_TEXT), False).to_numpy()
-    return mask

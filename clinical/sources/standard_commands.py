@@ -6,18 +6,14 @@ command that needs it, so that help is instant.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from clinical.progress import show_progress
 
-    from clinical.sources.receipt import TablesReport
-
-__all__ = ["ingest_fhir", "ingest_meds", "ingest_omop", "receipt_lines"]
+__all__ = ["ingest_fhir", "ingest_meds", "ingest_omop"]
 
 Out = Annotated[Path, typer.Argument(help="Hospital folder to write; absent or empty.")]
 SiteId = Annotated[str, typer.Option(metavar="NAME", help="The hospital's name; the folder's when not given.")]
@@ -48,14 +44,15 @@ def ingest_omop(
     A database is only read, in one read-only transaction where it has those. Keep the password out of SRC: PostgreSQL
     takes it from PGPASSWORD or ~/.pgpass. Every refused row is counted in OUT/metadata/ingest.json.
     """
+    from clinical.sources.commands import finish_tables
     from clinical.sources.omop import ingest_omop as ingest
 
-    with _progress("reading rows") as advance:
+    with show_progress("reading rows") as advance:
         report = ingest(
             src, out, schema=schema, vocabulary_schema=vocabulary_schema, encoding=encoding, site_id=site_id,
             seed=seed, progress=advance,
         )  # fmt: skip
-    _finish(report, out)
+    finish_tables(report, out)
 
 
 def ingest_fhir(
@@ -70,11 +67,12 @@ def ingest_fhir(
     Times are taken as written and their offset dropped; a server that writes UTC needs --time-zone. Every refused
     resource is counted in OUT/metadata/ingest.json, with its line.
     """
+    from clinical.sources.commands import finish_tables
     from clinical.sources.fhir import ingest_fhir as ingest
 
-    with _progress("reading resources") as advance:
+    with show_progress("reading resources") as advance:
         report = ingest(src, out, time_zone=time_zone, site_id=site_id, seed=seed, progress=advance)
-    _finish(report, out)
+    finish_tables(report, out)
 
 
 def ingest_meds(
@@ -93,47 +91,11 @@ def ingest_meds(
     Codes are translated where their meaning is certain and otherwise kept; splits that the data set has are kept.
     Every refused row is counted in OUT/metadata/ingest.json.
     """
+    from clinical.sources.commands import finish_tables
     from clinical.sources.meds import ingest_meds as ingest
 
-    with _progress("reading rows") as advance:
+    with show_progress("reading rows") as advance:
         report = ingest(
             src, out, items=tuple(items or ()), time_zone=time_zone, site_id=site_id, seed=seed, progress=advance
         )
-    _finish(report, out)
-
-
-def receipt_lines(report: TablesReport) -> Iterator[str]:
-    """Word a receipt for the terminal: counts only."""
-    for table, rows in report.tables.items():
-        why = "; ".join(f"{number:,} {reason}" for reason, number in rows.refused.items())
-        refused = f"{rows.read - rows.kept:,} refused" + (f": {why}" if why else "")
-        yield f"{table}: {rows.read:,} read, {rows.kept:,} kept, {report.events.get(table, 0):,} events, {refused}"
-    yield f"{report.patients:,} patients; times {report.times}"
-    if report.missing:
-        yield f"not there: {', '.join(report.missing)}"
-    if report.unused:
-        yield f"there and not used: {', '.join(report.unused)}"
-    if report.unknown_codes:
-        yield f"{report.unknown_codes:,} events have an ICD code that is in no release (kept)"
-
-
-def _finish(report: TablesReport, out: Path) -> None:
-    """Give the hospital its default policy and tell what became of the rows."""
-    from clinical.commands import write_default_policy
-
-    write_default_policy(out, simulated=False)
-    for line in receipt_lines(report):
-        typer.echo(line)
-    typer.echo(f"Written to {out}; what was refused stands in {out / 'metadata' / 'ingest.json'}")
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int], None]]:
-    """Show a running count on standard error; it is silent where nobody watches."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done: bar.advance(task, done)
+    finish_tables(report, out)

@@ -60,15 +60,19 @@ def test_a_cell_that_is_no_text_refuses_its_row_only_where_the_cell_is_asked_for
     assert read(path, "a") == ([(1, "1"), (2, "2"), (3, "3")], {}, 3)
 
 
-def test_an_uneven_row_that_is_no_text_either_is_refused_and_the_others_keep_theirs(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_bytes(b"a,b\n1,x\n\xd3,\xff,\x95\n3,\xe2\x82\xac\n\xe2\x82")
-    assert read(path, "a", "b") == ([(1, "1", "x"), (3, "3", "\u20ac")], {"wrong number of cells": [2, 4]}, 4)
+def test_an_uneven_row_that_is_no_text_either_is_counted_all_the_same(tmp_path):
+    path = write(tmp_path / "t.csv", "a,b\n1,2\né\nx,y,é\n3,4\n", encoding="latin-1")
+    assert read(path, "a", "b") == ([(1, "1", "2"), (4, "3", "4")], {UNEVEN_ROW: [2, 3]}, 4)
+
+
+def test_a_letter_that_lies_across_two_blocks_is_one_letter(tmp_path):
+    path = write(tmp_path / "t.csv", "a\n" + "é\n" * 4000)
+    assert read(path, "a", block_bytes=101)[0] == [(n, "é") for n in range(1, 4001)]
 
 
 def test_uneven_rows_are_refused_by_their_number_and_the_others_keep_theirs(tmp_path):
     path = write(tmp_path / "t.csv", "a,b\n1\n2,2\n3,3,3\n4\n5,5\n\n6,6\n7\n8\n")
-    rows, refused, number_read = read(path, "a", block_bytes=8)
+    rows, refused, number_read = read(path, "a", block_bytes=32)
     assert rows == [(2, "2"), (5, "5"), (6, "6")]
     assert refused == {UNEVEN_ROW: [1, 3, 4, 7, 8]}
     assert number_read == 8
