@@ -67,7 +67,7 @@ def join_code(prefix: str, *parts: str) -> str:
     >>> join_code("LAB//", "Alkaline  Phosphatase", "IU/L")
     'LAB//Alkaline Phosphatase//IU/L'
     """
-    return prefix + "//".join(_SLASHES.sub("/", _BLANK.sub(" ", part).strip())[:_LONGEST].strip("/") for part in parts)
+    return prefix + "//".join(_SLASHES.sub("/", _BLANK.sub(" ", part).strip())[:_LONGEST].rstrip("/") for part in parts)
 
 
 def labelled(prefix: str, column: str, *, upper: bool = False, translation: Names | None = None) -> Spelling:
