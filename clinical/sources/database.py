@@ -208,8 +208,21 @@ def _spoken(url: sa.URL) -> str:
 
 def _as_text(values: Sequence[Any]) -> pa.Array:
     """Spell a column as its CSV export would; what a file cannot tell from nothing is nothing here too."""
-    cells = pa.array([_cell(value) for value in values], pa.string())
+    try:
+        typed = pa.array(values)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        typed = None
+    if typed is None or not _has_plain_text(typed.type):
+        cells = pa.array([_cell(value) for value in values], pa.string())
+    else:
+        cells = typed.cast(pa.string())
     return pc.if_else(pc.is_in(cells, pa.array(ABSENT)), pa.scalar(None, pa.string()), cells)
+
+
+def _has_plain_text(kind: pa.DataType) -> bool:
+    """Say whether Arrow spells a whole column as its cells would be spelled."""
+    checks = (pa.types.is_string, pa.types.is_integer, pa.types.is_date, pa.types.is_decimal, pa.types.is_null)
+    return any(check(kind) for check in checks) or (pa.types.is_timestamp(kind) and kind.tz is None)
 
 
 def _cell(value: Any) -> str | None:

@@ -375,6 +375,31 @@ def test_files_and_postgresql_give_the_same_hospital_row_for_row(tmp_path, postg
     assert report.tables["visit_detail"].refused == {"not intensive care": 1}
 
 
+def test_types_the_model_does_not_name_read_as_their_export_would(tmp_path, postgres):
+    """Hospitals' own tables have text for numbers, floats, booleans and numbers of any size."""
+    odd = {
+        "person": "SELECT '7'::text AS person_id, true AS gender_concept_id, 1950::smallint AS year_of_birth",
+        "measurement": (
+            "SELECT 1.0::float8 AS measurement_id, 7::numeric AS person_id, '2020-01-02'::text AS measurement_date, "
+            "1e30::numeric AS value_as_number, 'NULL'::text AS measurement_source_value, "
+            "3::int4 AS measurement_concept_id"
+        ),
+        "death": "SELECT 7::int2 AS person_id, timestamptz '2020-01-02 10:00+00' AS death_date",
+    }
+    engine = sa.create_engine(postgres, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for table, query in odd.items():
+            connection.execute(sa.text(f"CREATE TABLE {table} AS {query}"))
+    engine.dispose()
+    report = ingest_omop(postgres, tmp_path / "h")
+    assert [row[:5] for row in events_of(tmp_path / "h")] == [
+        (7, None, "GENDER//UNKNOWN", None, None),
+        (7, "1950-01-01T00:00:00", "MEDS_BIRTH", None, None),
+        (7, "2020-01-02T23:59:59", "LAB//OMOP 3//", float(np.float32(1e30)), None),
+    ]
+    assert report.tables["death"].refused == {"death_date has a time zone": 1}
+
+
 def test_schemas_capitals_and_views_of_a_database_do_not_matter(tmp_path, postgres):
     load_database(postgres, {name: rows for name, rows in WORLD.items() if name != "concept"}, schema="cdm", upper=True)
     load_database(postgres, {"concept": WORLD["concept"]}, schema="vocabulary")
