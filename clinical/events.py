@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -38,7 +39,7 @@ from clinical.profile import (
     check_names,
     check_table,
 )
-from clinical.shards import ShardSorter, write_shard
+from clinical.shards import ROW_KEY, ShardSorter, drop_repeats, write_shard
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -91,6 +92,7 @@ class HospitalWriter:
         source: where the events came from, in words, for the manifest.
         code_titles: descriptions by full code (prefix included) for `metadata/codes.parquet`.
         limit_bytes: how many bytes of events are held in memory at once.
+        keyed: whether every appended table comes with row keys; see `append`.
 
     Raises:
         ProfileError: the folder already holds something, a table breaks the profile, or there were no events.
@@ -107,6 +109,7 @@ class HospitalWriter:
         source: str,
         code_titles: Mapping[str, str] | None = None,
         limit_bytes: int = _HELD_BYTES,
+        keyed: bool = False,
     ) -> None:
         if not site_id:
             raise ProfileError("site_id is empty; every hospital has a name")
@@ -115,6 +118,8 @@ class HospitalWriter:
         self._source = source
         self._titles = code_titles or {}
         self._limit = limit_bytes
+        self._keyed = keyed
+        self._repeats: Counter[int] = Counter()
         self._partial = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.partial")
         self._codes: set[str] = set()
         self._documents = 0
@@ -127,6 +132,11 @@ class HospitalWriter:
             raise ValueError("the hospital is not finished: leave the writer's block first")
         return self._manifest
 
+    @property
+    def repeats(self) -> Mapping[int, int]:
+        """How many events were dropped as repeats, by the lowest byte of their key; complete when all is finished."""
+        return self._repeats
+
     def __enter__(self) -> Self:
         _refuse_occupied(self._path)
         for folder in ("data", "metadata", "spill"):
@@ -134,14 +144,25 @@ class HospitalWriter:
         self._sorter = ShardSorter(self._partial / "spill", limit_bytes=self._limit)
         return self
 
-    def append(self, table: pa.Table) -> None:
-        """Check and take one table of events; see `check_table` for what is refused."""
+    def append(self, table: pa.Table, *, keys: pa.Array | None = None) -> None:
+        """Check and take one table of events; see `check_table` for what is refused.
+
+        Args:
+            table: the events.
+            keys: of a keyed writer: uint64, one for each event. Of a patient's events with the same key only the first
+                stays: a repeated row of an export is thousands of blocks away, but it is in the same patient's shard.
+
+        Raises:
+            ProfileError: the table breaks the profile.
+            ValueError: the writer is keyed and there are no keys, or the reverse.
+        """
+        if (keys is not None) is not self._keyed:
+            raise ValueError(f"keys={'given' if keys is not None else None}: the writer is keyed={self._keyed}")
         events = check_table(table)
         site = events.schema.get_field_index("site_id")
         events = events.set_column(site, EVENT_SCHEMA.field(site), pc.fill_null(events.column(site), self._site_id))
         self._codes.update(pc.unique(events.column("code")).to_pylist())
-        self._documents += pc.sum(pc.starts_with(events.column("code"), NOTE_PREFIX)).as_py() or 0
-        self._sorter.add(events)
+        self._sorter.add(events if keys is None else events.append_column(ROW_KEY, keys))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: "TracebackType | None"
@@ -155,7 +176,9 @@ class HospitalWriter:
 
     def _finish(self) -> Manifest:
         patients = 0
-        for number, shard in enumerate(self._sorter.shards()):
+        for number, sorted_rows in enumerate(self._sorter.shards()):
+            shard = self._without_repeats(sorted_rows)
+            self._documents += pc.sum(pc.starts_with(shard.column("code"), NOTE_PREFIX)).as_py() or 0
             write_shard(shard, self._partial / meds.data_subdirectory / f"{number:05d}.parquet")
             patients += len(pc.unique(shard.column("subject_id")))
         if patients == 0:
@@ -168,6 +191,14 @@ class HospitalWriter:
         self._partial.rename(self._path)
         _flush_folder(self._path.parent)
         return manifest
+
+    def _without_repeats(self, shard: pa.Table) -> pa.Table:
+        """Drop and count the repeats of a keyed writer."""
+        if not self._keyed:
+            return shard
+        events, repeated = drop_repeats(shard)
+        self._repeats.update((repeated & np.uint64(255)).tolist())
+        return events
 
     def _write_metadata(self, manifest: Manifest) -> None:
         # created_at is left out on purpose: the same events make the same bytes.

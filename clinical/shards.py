@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+ROW_KEY = "row_key"
 _BITS = 4
 _FANOUT = 1 << _BITS
 _DEEPEST = 64 // _BITS - 1  # every bit of the hash is used: what is left is one patient
@@ -121,6 +122,29 @@ class ShardSorter:
 def write_shard(events: pa.Table, path: "Path") -> None:
     """Write one sorted shard, in row groups small enough to stream."""
     pq.write_table(events, path, compression="zstd", row_group_size=_ROW_GROUP)
+
+
+def drop_repeats(events: pa.Table) -> "tuple[pa.Table, NDArray[np.uint64]]":
+    """Keep the first of a patient's events that share a key.
+
+    Args:
+        events: sorted rows, and their keys as the column `ROW_KEY`.
+
+    Returns:
+        The rows that stay, in order and without the keys, and the key of every row that does not: uint64 [repeats].
+    """
+    keys = events.column(ROW_KEY).to_numpy()
+    events = events.drop_columns([ROW_KEY])
+    ascending = np.sort(keys)
+    if not (ascending[1:] == ascending[:-1]).any():  # nearly always; a stable order takes several times as long
+        return events, keys[:0]
+    subject = events.column("subject_id").to_numpy()
+    order = np.argsort(keys, kind="stable")  # rows of one key stay in order, hence patient by patient
+    same = (keys[order][1:] == keys[order][:-1]) & (subject[order][1:] == subject[order][:-1])
+    repeated = order[1:][same]
+    stays = np.ones(len(keys), dtype=bool)
+    stays[repeated] = False
+    return events.filter(pa.array(stays)), keys[repeated]
 
 
 def _bucket(subject_id: "NDArray[np.int64]", *, level: int) -> "NDArray[np.uint64]":
