@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clinical.sources.intake import Dictionary
-from clinical.sources.spans import NEVER, Spans, as_integers
-from clinical.sources.translation import Context, Rows, TableMap, to_times
+from clinical.sources.spans import NEVER, Spans, as_integers, to_times
+from clinical.sources.table_maps import Context, TableMap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical.sources.intake import Reading
+    from clinical.sources.translation import Rows
 
     Integers = NDArray[np.int64]
 
