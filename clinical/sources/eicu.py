@@ -38,6 +38,7 @@ from clinical.sources.eicu_stays import (
     UnitStays,
     at_offset,
     check_patient,
+    expired,
     join_unit,
     prepare_eicu,
 )
@@ -144,8 +145,7 @@ def _patients(rows: Rows, context: Context) -> None:
     rows.put("@admitted", to_times(admitted))
     rows.put("@in", to_times(anchor))
     rows.put("@out", to_times(unit_left))
-    died = pc.fill_null(pc.equal(pc.utf8_lower(rows.text("hospitaldischargestatus")), "expired"), False)
-    rows.put("@died", to_times(np.where(died.to_numpy(zero_copy_only=False), left, NEVER)))
+    rows.put("@died", to_times(np.where(expired(rows), left, NEVER)))
     rows.put("@birth", to_times(_births(rows, np.where(stays.first[at], admitted, NEVER))))
 
 

@@ -77,16 +77,19 @@ def code_at(position: int) -> Spelling:
 
 
 def _spell_mixed(written: str) -> Spelled:
-    """Spell a code whose system is not stated: the release that lists it decides, otherwise its shape."""
+    """Spell a code whose system is not stated.
+
+    Digits are ICD-9; so are E and V codes of its shape unless only ICD-10-CM lists them. E10.1 has not that shape: to
+    take it for E010.1, which ICD-9-CM lists, would make an external cause of diabetes.
+    """
     from clinical.codes import is_known
 
     bare = written.strip().upper()
     if re.fullmatch(r"\d\d(\.\d{1,2})?", bare) and is_known(bare, system="ICD9PROC"):
         return spell_icd(bare, system="ICD9PROC", column="icd9code")
-    tenth_known, ninth_known = is_known(bare, system="ICD10CM"), is_known(bare, system="ICD9CM")
-    if tenth_known != ninth_known:
-        return spell_icd(bare, system="ICD10CM" if tenth_known else "ICD9CM", column="icd9code")
-    ninth = re.fullmatch(r"\d{3}(\.\d{1,2})?|V\d\d(\.\d{1,2})?|E\d{3}(\.\d)?", bare)
+    either = re.fullmatch(r"V\d\d(\.\d{1,2})?|E\d{3}(\.\d)?", bare)
+    only_tenth = is_known(bare, system="ICD10CM") and not is_known(bare, system="ICD9CM")
+    ninth = bare[:1].isdigit() or (either and not only_tenth)
     return spell_icd(bare, system="ICD9CM" if ninth else "ICD10CM", column="icd9code")
 
 

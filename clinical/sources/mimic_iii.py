@@ -101,7 +101,6 @@ _TABLES: Final = (
         identity=("row_id",),
         refusals=(Refusal("eventtype", ("discharge",), "a discharge, which admissions has"),),
         stay="icustay_id",
-        nothing="no curr_careunit or no intime: a ward that is not named",
     ),
     map_services(identity=("row_id",)),
     _STAYS,
