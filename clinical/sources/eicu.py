@@ -1,7 +1,6 @@
 """eICU-CRD (release 2.0) into one hospital folder of many sites: what each table means.
 
-Adding a table is one entry. Codes and what is refused are listed for users in docs/data.md. Vital signs carry the
-names MIMIC-IV gives the same measurements, so that what is learned from one can be tried on the other.
+Adding a table is one entry. Codes and what is refused are listed for users in docs/data.md.
 
 Source: Pollard et al., The eICU Collaborative Research Database, Scientific Data 2018, and the documentation at
 https://eicu-crd.mit.edu/.
@@ -172,8 +171,8 @@ _PATIENT: Final = TableMap(
         Fact(labelled("ICU_STAY//", "unitstaytype"), "@in"),
         Fact(labelled("ICU_FROM//", "unitadmitsource"), "@in"),
         Fact("VITAL//Height//cm", "@in", number="admissionheight", needs_number=True),
-        Fact("VITAL//Admission Weight//kg", "@in", number="admissionweight", needs_number=True),
-        Fact("VITAL//Discharge Weight//kg", "@out", number="dischargeweight", needs_number=True),
+        Fact("VITAL//Weight//kg", "@in", number="admissionweight", needs_number=True),
+        Fact("VITAL//Discharge weight//kg", "@out", number="dischargeweight", needs_number=True),
         Fact("ICU//OUT", "@out"),
         Fact(labelled("GENDER//", "gender", upper=True, translation=SEXES), "", belongs="patient", once=True),
         Fact(labelled("RACE//", "ethnicity", upper=True, translation=RACES), "", belongs="patient", once=True),

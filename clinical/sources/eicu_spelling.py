@@ -1,7 +1,7 @@
-"""How eICU-CRD's own words become codes: menus, mixed ICD cells, drugs, and vital signs under MIMIC-IV's names.
+"""How eICU-CRD's own words become codes: menus, mixed ICD cells, drugs, and names of vital signs.
 
-Vital signs carry the names MIMIC-IV gives the same measurements, and sex and race its spellings, so that what is
-learned from one can be tried on the other.
+Sex, race and vital signs are spelled as the other sources and the profile spell them. Blood pressure keeps the data
+set's own name, because it says whether an artery or a cuff was measured.
 """
 
 from __future__ import annotations
@@ -34,21 +34,18 @@ RACES: Final = {
 }  # fmt: skip
 SEXES: Final = {"MALE": "M", "FEMALE": "F"}
 PERIODIC: Final = {
-    "temperature": "Temperature Celsius//°C", "sao2": "O2 saturation pulseoxymetry//%", "heartrate": "Heart Rate//bpm",
-    "respiration": "Respiratory Rate//insp/min", "cvp": "Central Venous Pressure//mmHg",
-    "etco2": "EtCO2//mmHg", "systemicsystolic": "Arterial Blood Pressure systolic//mmHg",
-    "systemicdiastolic": "Arterial Blood Pressure diastolic//mmHg",
-    "systemicmean": "Arterial Blood Pressure mean//mmHg",
-    "pasystolic": "Pulmonary Artery Pressure systolic//mmHg",
-    "padiastolic": "Pulmonary Artery Pressure diastolic//mmHg",
-    "pamean": "Pulmonary Artery Pressure mean//mmHg", "st1": "ST Segment 1//mm", "st2": "ST Segment 2//mm",
-    "st3": "ST Segment 3//mm", "icp": "Intra Cranial Pressure//mmHg",
+    "temperature": "Temperature//C", "sao2": "Oxygen saturation//%", "heartrate": "Heart rate//bpm",
+    "respiration": "Respiratory rate//1/min", "cvp": "Central venous pressure//mmHg", "etco2": "EtCO2//mmHg",
+    "systemicsystolic": "systemicsystolic//mmHg", "systemicdiastolic": "systemicdiastolic//mmHg",
+    "systemicmean": "systemicmean//mmHg", "pasystolic": "Pulmonary artery pressure systolic//mmHg",
+    "padiastolic": "Pulmonary artery pressure diastolic//mmHg", "pamean": "Pulmonary artery pressure mean//mmHg",
+    "st1": "ST segment 1//mm", "st2": "ST segment 2//mm", "st3": "ST segment 3//mm",
+    "icp": "Intracranial pressure//mmHg",
 }  # fmt: skip
 APERIODIC: Final = {
-    "noninvasivesystolic": "Non Invasive Blood Pressure systolic//mmHg",
-    "noninvasivediastolic": "Non Invasive Blood Pressure diastolic//mmHg",
-    "noninvasivemean": "Non Invasive Blood Pressure mean//mmHg", "paop": "PCWP//mmHg",
-    "cardiacoutput": "Cardiac Output//L/min", "cardiacinput": "Cardiac Index//L/min/m2",
+    "noninvasivesystolic": "noninvasivesystolic//mmHg", "noninvasivediastolic": "noninvasivediastolic//mmHg",
+    "noninvasivemean": "noninvasivemean//mmHg", "paop": "Pulmonary artery occlusion pressure//mmHg",
+    "cardiacoutput": "Cardiac output//L/min", "cardiacinput": "Cardiac index//L/min/m2",
     "svr": "SVR//dynes*sec/cm5", "svri": "SVRI//dynes*sec/cm5/m2", "pvr": "PVR//dynes*sec/cm5",
     "pvri": "PVRI//dynes*sec/cm5/m2",
 }  # fmt: skip

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from clinical.sources.spelling import Spelling
+from clinical.sources.spelling import Spelled, Spelling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -112,6 +112,7 @@ class Context:
         stays: the intensive-care stays.
         patients: what else a source knows of its patients, in its own form.
         order: how ambiguous dates are meant.
+        spelled: what combinations of cells were spelled as, by spelling; forgotten when there are too many.
         titles: descriptions of codes, as they are met.
         repaired: cells put right, by table and what was wrong.
         unknown: events whose diagnosis or procedure code is in no release, by table.
@@ -122,6 +123,7 @@ class Context:
     stays: Spans
     patients: object = None
     order: DateOrder = ""
+    spelled: dict[Spelling, dict[tuple[str, ...], Spelled]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     repaired: dict[str, Counter[str]] = field(default_factory=dict)
     unknown: Counter[str] = field(default_factory=Counter)

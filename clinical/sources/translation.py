@@ -7,6 +7,7 @@ which a cell cannot be read, joining the admission, and keys by which a repeated
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["DUPLICATE_ROW", "Rows", "translate"]
 
 DUPLICATE_ROW: Final = "duplicate row"
+_MOST_REMEMBERED: Final = 1 << 16
 
 
 class Rows:
@@ -212,14 +214,13 @@ def _spell(rows: Rows, spelling: Spelling, context: Context) -> tuple[pa.Array, 
     for column, values in zip(encoded, cells, strict=True):
         indices = pc.fill_null(column.indices, len(values) - 1).to_numpy()
         which = which * len(values) + indices
-    distinct, which = np.unique(which, return_inverse=True)
     sizes = tuple(len(values) for values in cells)
+    distinct, which = _compact(which, math.prod(sizes))
     positions = np.unravel_index(distinct, sizes)
-    names = context.names.get(spelling.names, {})
-    spelled = [
-        spelling.spell(names, *(values[at] for values, at in zip(cells, combination, strict=True)))
-        for combination in zip(*(position.tolist() for position in positions), strict=True)
-    ]
+    combinations = zip(
+        *([values[at] for at in place.tolist()] for values, place in zip(cells, positions, strict=True)), strict=True
+    )
+    spelled = [_spell_once(spelling, combination, context) for combination in combinations]
     for number, one in enumerate(spelled):
         if one.refusal:
             rows.refuse(which == number, one.refusal)
@@ -229,6 +230,27 @@ def _spell(rows: Rows, spelling: Spelling, context: Context) -> tuple[pa.Array, 
             context.titles[one.code] = one.title
     codes = pa.array([one.code for one in spelled], pa.string())
     return pa.DictionaryArray.from_arrays(which.astype(np.int32), codes), spelled, which
+
+
+def _spell_once(spelling: Spelling, cells: tuple[str, ...], context: Context) -> Spelled:
+    """Spell one combination of cells; blocks of a table repeat the same ones."""
+    known = context.spelled.setdefault(spelling, {})
+    if cells not in known:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[cells] = spelling.spell(context.names.get(spelling.names, {}), *cells)
+    return known[cells]
+
+
+def _compact(which: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the distinct numbers below `size`, ascending, and the place of each row's number among them."""
+    if size > 4 * len(which) + 1024:
+        distinct, places = np.unique(which, return_inverse=True)
+        return distinct, places
+    there = np.zeros(size, dtype=bool)
+    there[which] = True
+    place: NDArray[np.int64] = np.cumsum(there)[which] - 1
+    return np.flatnonzero(there), place
 
 
 def _numbers(rows: Rows, context: Context, time: pa.Array) -> tuple[pa.Array, pa.Array]:

@@ -157,8 +157,8 @@ def test_every_column_of_vital_signs_is_an_event_of_its_own(src, tmp_path):
     assert report.tables["vitalperiodic"].refused == {"heartrate is not a number": 1, "no value in any column": 1}
     found = {(row["code"], row["numeric_value"], row["stay_id"]) for row in events(tmp_path / "out", "VITAL//")}
     assert found >= {
-        ("VITAL//Heart Rate//bpm", 80, 1), ("VITAL//O2 saturation pulseoxymetry//%", 97, 1),
-        ("VITAL//Respiratory Rate//insp/min", 18, 1), ("VITAL//Height//cm", 170, 1),
+        ("VITAL//Heart rate//bpm", 80, 1), ("VITAL//Oxygen saturation//%", 97, 1),
+        ("VITAL//Respiratory rate//1/min", 18, 1), ("VITAL//Height//cm", 170, 1),
     }  # fmt: skip
     assert report.events["vitalperiodic"] == 3
 
