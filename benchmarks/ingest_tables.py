@@ -27,6 +27,16 @@ from pathlib import Path
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WARDROUND = str(Path(sys.executable).parent / "wardround")
 PLAIN_READ = "import sys, pandas\nfor path in sys.argv[1:]: pandas.read_csv(path, low_memory=False)"
+PANDAS = (sys.executable, "-W", "ignore", "-c", PLAIN_READ)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one process: seconds by the clock and of processor time, peak resident set in MiB."""
+
+    seconds: float
+    processor: float
+    peak: float
 
 
 @dataclass(frozen=True)
@@ -89,28 +99,29 @@ def describe_ratio(demo: Demo, folder: Path, files: list[Path], repetitions: int
     pairs = []
     for _ in range(repetitions):
         with tempfile.TemporaryDirectory() as scratch:
-            own = run_ingest(demo, folder, Path(scratch) / "out")[0]
-        plain = run([sys.executable, "-W", "ignore", "-c", PLAIN_READ, *map(str, files)])[0]
-        pairs.append((own, plain))
-    low, middle, high = statistics.quantiles([own / plain for own, plain in pairs], n=4)
-    own, plain = (statistics.median(times) for times in zip(*pairs, strict=True))
+            own = run_ingest(demo, folder, Path(scratch) / "out")
+        pairs.append((own, run([*PANDAS, *map(str, files)])))
+    low, middle, high = statistics.quantiles([own.seconds / plain.seconds for own, plain in pairs], n=4)
+    processor = statistics.median(own.processor / plain.processor for own, plain in pairs)
+    seconds = [statistics.median(cost.seconds for cost in costs) for costs in zip(*pairs, strict=True)]
     return (
-        f"{demo.source:9s} ingest {own:5.2f} s, pandas {plain:5.2f} s, ratio {middle:.2f} "
-        f"(quartiles {low:.2f}-{high:.2f}, {repetitions} repetitions)"
+        f"{demo.source:9s} ingest {seconds[0]:5.2f} s, pandas {seconds[1]:5.2f} s, ratio {middle:.2f} "
+        f"(quartiles {low:.2f}-{high:.2f}), of processor time {processor:.2f}"
     )
 
 
 def describe_memory(demo: Demo, files: list[Path], growth: int) -> str:
-    """Peak memory of the ingest of the demo repeated `growth` times, and the ratio at that size."""
+    """Peak memory of the ingest of the demo repeated `growth` times, and the ratios at that size."""
     with tempfile.TemporaryDirectory() as scratch:
         grown = Path(scratch) / "src"
         grown.mkdir()
-        rows = sum(grow(file, grown / table(file), demo, growth) for file in files)
-        own, peak = run_ingest(demo, grown, Path(scratch) / "out")
-        plain, pandas_peak = run([sys.executable, "-W", "ignore", "-c", PLAIN_READ, *map(str, grown.iterdir())])
+        rows = sum(grow(file, grown / file.name, demo, growth) for file in files)
+        own = run_ingest(demo, grown, Path(scratch) / "out")
+        plain = run([*PANDAS, *map(str, grown.iterdir())])
     return (
-        f"{demo.source:9s} x {growth:2d}: {rows:11,d} rows, {rows / own:9,.0f} rows/s, ratio {own / plain:.2f}, "
-        f"peak {peak:5,.0f} MiB (pandas, file by file: {pandas_peak:6,.0f} MiB)"
+        f"{demo.source:9s} x {growth:2d}: {rows:11,d} rows, {rows / own.seconds:8,.0f} rows/s, ratio "
+        f"{own.seconds / plain.seconds:.2f}, of processor time {own.processor / plain.processor:.2f}, peak "
+        f"{own.peak:5,.0f} MiB (pandas, file by file: {plain.peak:6,.0f} MiB)"
     )
 
 
@@ -147,22 +158,19 @@ def shift(cell: str, copy: int) -> str:
     return f"{int(group) + 10 * copy:03d}{dash}{person}" if dash else str(int(cell) + SHIFT * copy)
 
 
-def table(file: Path) -> str:
-    return f"{file.name.split('.')[0]}.csv.gz"
-
-
-def run_ingest(demo: Demo, folder: Path, out: Path) -> tuple[float, float]:
+def run_ingest(demo: Demo, folder: Path, out: Path) -> Cost:
     return run([WARDROUND, "data", "ingest", demo.source, str(folder), str(out)])
 
 
-def run(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak MiB of one process."""
+def run(command: list[str]) -> Cost:
+    """What one process costs."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{command[0]} ended with {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    seconds = time.perf_counter() - started
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def parse_options() -> argparse.Namespace:

@@ -10,13 +10,11 @@ Source: MEDS 0.4, https://medical-event-data-standard.github.io; names and core 
 
 import functools
 import json
-import os
 import re
 import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from meds import schema as meds
 
+from clinical.durability import flush_folder, flush_tree
 from clinical.profile import (
     DISCHARGE_NOTE,
     EVENT_SCHEMA,
@@ -149,12 +148,11 @@ class HospitalWriter:
 
         Args:
             table: the events.
-            keys: of a keyed writer: uint64, one for each event. Of a patient's events with the same key only the first
-                stays: a repeated row of an export is thousands of blocks away, but it is in the same patient's shard.
+            keys: of a keyed writer: uint64, one an event. Of a patient's events with one key only the first stays: a
+                repeated row of an export is thousands of blocks away, but it is in the same patient's shard.
 
         Raises:
-            ProfileError: the table breaks the profile.
-            ValueError: the writer is keyed and there are no keys, or the reverse.
+            ValueError: the table breaks the profile; or the writer is keyed and there are no keys, or the reverse.
         """
         if (keys is not None) is not self._keyed:
             raise ValueError(f"keys={'given' if keys is not None else None}: the writer is keyed={self._keyed}")
@@ -186,14 +184,13 @@ class HospitalWriter:
         manifest = Manifest(self._site_id, self._path.name, patients, self._documents, self._source)
         self._write_metadata(manifest)
         shutil.rmtree(self._partial / "spill")
-        _flush(self._partial)
+        flush_tree(self._partial)
         _refuse_occupied(self._path)
         self._partial.rename(self._path)
-        _flush_folder(self._path.parent)
+        flush_folder(self._path.parent)
         return manifest
 
     def _without_repeats(self, shard: pa.Table) -> pa.Table:
-        """Drop and count the repeats of a keyed writer."""
         if not self._keyed:
             return shard
         events, repeated = drop_repeats(shard)
@@ -232,25 +229,6 @@ def write_hospital(
 def _refuse_occupied(path: Path) -> None:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ProfileError(f"{path} already holds something; choose a folder that is absent or empty")
-
-
-def _flush(folder: Path) -> None:
-    """Make every file below a folder durable before the rename that publishes it."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    for path in [folder, *(entry for entry in folder.rglob("*") if entry.is_dir())]:
-        _flush_folder(path)
-
-
-def _flush_folder(folder: Path) -> None:
-    with suppress(OSError):  # some network file systems cannot sync a folder; their rename is then all there is
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def read_events(hospital: Path, *, prefixes: Sequence[str] = (), columns: Sequence[str] | None = None) -> pa.Table:

@@ -1,7 +1,6 @@
 """eICU-CRD (release 2.0) into one hospital folder of many sites: what each table means.
 
-Adding a table is one entry. Codes and what is refused are listed for users in docs/data.md. Vital signs carry the
-names MIMIC-IV gives the same measurements, so that what is learned from one can be tried on the other.
+Adding a table is one entry. Codes and what is refused are listed for users in docs/data.md.
 
 Source: Pollard et al., The eICU Collaborative Research Database, Scientific Data 2018, and the documentation at
 https://eicu-crd.mit.edu/.
@@ -9,7 +8,6 @@ https://eicu-crd.mit.edu/.
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clinical.sources.cells import parse_numbers
+from clinical.sources.eicu_spelling import (
+    APERIODIC,
+    MOST_CODES,
+    PERIODIC,
+    RACES,
+    SEXES,
+    by_path,
+    code_at,
+    spell_balance,
+    spell_charted,
+    spell_drug,
+    spell_uncoded,
+)
 from clinical.sources.eicu_stays import (
     HOSPITALS,
     PATIENT_COLUMNS,
@@ -26,51 +37,28 @@ from clinical.sources.eicu_stays import (
     UnitStays,
     at_offset,
     check_patient,
+    expired,
     join_unit,
     prepare_eicu,
 )
 from clinical.sources.intake import ExportSource, TableOptions, ingest_exports
 from clinical.sources.receipt import TIMES_ASSUMED
-from clinical.sources.spans import NEVER, as_integers
-from clinical.sources.spelling import Spelled, Spelling, join_code, joined, labelled, measured, spell_icd
-from clinical.sources.translation import Context, Fact, Refusal, Rows, TableMap, to_times
+from clinical.sources.spans import NEVER, as_integers, to_times
+from clinical.sources.spelling import Spelling, joined, labelled, measured
+from clinical.sources.table_maps import Context, Fact, Refusal, TableMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from clinical.sources.receipt import TablesReport
+    from clinical.sources.translation import Rows
 
 __all__ = ["ingest_eicu", "map_eicu"]
 
 _YEAR: Final = 365.25 * 86_400_000_000
 _APACHE_DAY: Final = 86_400_000_000
 _OLDEST: Final = 91
-_MOST_CODES: Final = 8
-_RACES: Final = {
-    "CAUCASIAN": "WHITE", "AFRICAN AMERICAN": "BLACK/AFRICAN AMERICAN", "HISPANIC": "HISPANIC/LATINO",
-    "NATIVE AMERICAN": "AMERICAN INDIAN/ALASKA NATIVE", "OTHER/UNKNOWN": "OTHER",
-}  # fmt: skip
-_SEXES: Final = {"MALE": "M", "FEMALE": "F"}
-_PERIODIC: Final = {
-    "temperature": "Temperature Celsius//°C", "sao2": "O2 saturation pulseoxymetry//%", "heartrate": "Heart Rate//bpm",
-    "respiration": "Respiratory Rate//insp/min", "cvp": "Central Venous Pressure//mmHg",
-    "etco2": "EtCO2//mmHg", "systemicsystolic": "Arterial Blood Pressure systolic//mmHg",
-    "systemicdiastolic": "Arterial Blood Pressure diastolic//mmHg",
-    "systemicmean": "Arterial Blood Pressure mean//mmHg",
-    "pasystolic": "Pulmonary Artery Pressure systolic//mmHg",
-    "padiastolic": "Pulmonary Artery Pressure diastolic//mmHg",
-    "pamean": "Pulmonary Artery Pressure mean//mmHg", "st1": "ST Segment 1//mm", "st2": "ST Segment 2//mm",
-    "st3": "ST Segment 3//mm", "icp": "Intra Cranial Pressure//mmHg",
-}  # fmt: skip
-_APERIODIC: Final = {
-    "noninvasivesystolic": "Non Invasive Blood Pressure systolic//mmHg",
-    "noninvasivediastolic": "Non Invasive Blood Pressure diastolic//mmHg",
-    "noninvasivemean": "Non Invasive Blood Pressure mean//mmHg", "paop": "PCWP//mmHg",
-    "cardiacoutput": "Cardiac Output//L/min", "cardiacinput": "Cardiac Index//L/min/m2",
-    "svr": "SVR//dynes*sec/cm5", "svri": "SVRI//dynes*sec/cm5/m2", "pvr": "PVR//dynes*sec/cm5",
-    "pvri": "PVRI//dynes*sec/cm5/m2",
-}  # fmt: skip
 
 
 def _unit_table(
@@ -102,68 +90,6 @@ def _unit_table(
 def _vitals(columns: dict[str, str], time: str) -> tuple[Fact, ...]:
     """Map a table with one column for each vital sign."""
     return tuple(Fact(f"VITAL//{name}", time, number=column, needs_number=True) for column, name in columns.items())
-
-
-def _path(prefix: str, column: str, *, drop: str) -> Spelling:
-    """Spell a fact that is the path of a menu, without the part that all paths begin with."""
-
-    def spell(_: object, cell: str) -> Spelled:
-        code = join_code(prefix, cell.strip().removeprefix(drop).replace("|", " > "))
-        return Spelled(code if code != prefix else "")
-
-    return Spelling((column,), spell)
-
-
-def _code_at(position: int) -> Spelling:
-    """Spell the diagnosis code at one position of a cell such as "428.0, I50.9"."""
-
-    def spell(_: object, cell: str) -> Spelled:
-        codes = [code for code in re.split(r"[,;\s]+", cell.strip()) if code]
-        if len(codes) > _MOST_CODES:
-            return Spelled("", refusal=f"icd9code holds more than {_MOST_CODES} codes")
-        return _spell_mixed(codes[position]) if position < len(codes) else Spelled("")
-
-    return Spelling(("icd9code",), spell)
-
-
-def _spell_mixed(written: str) -> Spelled:
-    """Spell a code whose system is not stated: the release that lists it decides, otherwise its shape."""
-    from clinical.codes import is_known
-
-    bare = written.strip().upper()
-    if re.fullmatch(r"\d\d(\.\d{1,2})?", bare) and is_known(bare, system="ICD9PROC"):
-        return spell_icd(bare, system="ICD9PROC", column="icd9code")
-    tenth_known, ninth_known = is_known(bare, system="ICD10CM"), is_known(bare, system="ICD9CM")
-    if tenth_known != ninth_known:
-        return spell_icd(bare, system="ICD10CM" if tenth_known else "ICD9CM", column="icd9code")
-    ninth = re.fullmatch(r"\d{3}(\.\d{1,2})?|V\d\d(\.\d{1,2})?|E\d{3}(\.\d)?", bare)
-    return spell_icd(bare, system="ICD9CM" if ninth else "ICD10CM", column="icd9code")
-
-
-def _spell_uncoded(_: object, cell: str, described: str) -> Spelled:
-    """Spell a diagnosis without an ICD code by its path."""
-    code = join_code("DIAG//EICU//", described.replace("|", " > "))
-    return Spelled(code if not cell.strip() and described.strip() else "")
-
-
-def _spell_balance(_: object, path: str, label: str) -> Spelled:
-    """Spell intake, output, dialysis or weight by the branch of the flow sheet."""
-    branch = next((part for part in ("Intake", "Output", "Dialysis", "Weight") if f"|{part}" in path), "")
-    kinds = {"Intake": ("INPUT//", "ml"), "Output": ("OUTPUT//", "ml"), "Dialysis": ("OUTPUT//", "ml")}
-    prefix, unit = kinds.get(branch, ("VITAL//", ""))
-    return Spelled(join_code(prefix, label, unit) if label.strip() else "")
-
-
-def _spell_charted(_: object, label: str, name: str) -> Spelled:
-    """Spell what a nurse charted by the row and, where it says more, the cell of the flow sheet."""
-    whole = label if name.strip().lower() == label.strip().lower() else f"{label} {name}"
-    return Spelled(join_code("VITAL//", whole) if whole.strip() else "")
-
-
-def _spell_drug(_: object, name: str, number: str) -> Spelled:
-    """Spell an ordered drug by its name, or by its number in the HICL where the name is missing."""
-    known = name.strip() or (f"HICL {number.strip().removesuffix('.0')}" if number.strip() else "")
-    return Spelled(join_code("MED//", known) if known else "")
 
 
 def _mixed(column: str, rows: Rows, context: Context) -> None:
@@ -218,8 +144,7 @@ def _patients(rows: Rows, context: Context) -> None:
     rows.put("@admitted", to_times(admitted))
     rows.put("@in", to_times(anchor))
     rows.put("@out", to_times(unit_left))
-    died = pc.fill_null(pc.equal(pc.utf8_lower(rows.text("hospitaldischargestatus")), "expired"), False)
-    rows.put("@died", to_times(np.where(died.to_numpy(zero_copy_only=False), left, NEVER)))
+    rows.put("@died", to_times(np.where(expired(rows), left, NEVER)))
     rows.put("@birth", to_times(_births(rows, np.where(stays.first[at], admitted, NEVER))))
 
 
@@ -246,11 +171,11 @@ _PATIENT: Final = TableMap(
         Fact(labelled("ICU_STAY//", "unitstaytype"), "@in"),
         Fact(labelled("ICU_FROM//", "unitadmitsource"), "@in"),
         Fact("VITAL//Height//cm", "@in", number="admissionheight", needs_number=True),
-        Fact("VITAL//Admission Weight//kg", "@in", number="admissionweight", needs_number=True),
-        Fact("VITAL//Discharge Weight//kg", "@out", number="dischargeweight", needs_number=True),
+        Fact("VITAL//Weight//kg", "@in", number="admissionweight", needs_number=True),
+        Fact("VITAL//Discharge weight//kg", "@out", number="dischargeweight", needs_number=True),
         Fact("ICU//OUT", "@out"),
-        Fact(labelled("GENDER//", "gender", upper=True, translation=_SEXES), "", belongs="patient", once=True),
-        Fact(labelled("RACE//", "ethnicity", upper=True, translation=_RACES), "", belongs="patient", once=True),
+        Fact(labelled("GENDER//", "gender", upper=True, translation=SEXES), "", belongs="patient", once=True),
+        Fact(labelled("RACE//", "ethnicity", upper=True, translation=RACES), "", belongs="patient", once=True),
         Fact("MEDS_BIRTH", "@birth", belongs="patient", once=True),
         Fact("ADMISSION", "@admitted", belongs="admission", once=True),
         Fact(labelled("VISIT//FROM//", "hospitaladmitsource", upper=True), "@admitted", belongs="admission", once=True),
@@ -267,8 +192,8 @@ _PATIENT: Final = TableMap(
 )
 _DIAGNOSIS: Final = _unit_table(
     "diagnosis",
-    *(Fact(_code_at(position), "@at:diagnosisoffset") for position in range(_MOST_CODES)),
-    Fact(Spelling(("icd9code", "diagnosisstring"), _spell_uncoded), "@at:diagnosisoffset"),
+    *(Fact(code_at(position), "@at:diagnosisoffset") for position in range(MOST_CODES)),
+    Fact(Spelling(("icd9code", "diagnosisstring"), spell_uncoded), "@at:diagnosisoffset"),
     identity="diagnosisid",
     nothing="no icd9code and no diagnosisstring",
 )
@@ -276,12 +201,12 @@ _TABLES: Final = (
     _PATIENT,
     _unit_table(
         "admissiondx",
-        Fact(_path("REASON//", "admitdxpath", drop="admission diagnosis|"), "@at:admitdxenteredoffset"),
+        Fact(by_path("REASON//", "admitdxpath", drop="admission diagnosis|"), "@at:admitdxenteredoffset"),
         identity="admissiondxid",
     ),
     _unit_table(
         "pasthistory",
-        Fact(_path("HISTORY//", "pasthistorypath", drop="notes/Progress Notes/"), "@at:pasthistoryenteredoffset"),
+        Fact(by_path("HISTORY//", "pasthistorypath", drop="notes/Progress Notes/"), "@at:pasthistoryenteredoffset"),
         identity="pasthistoryid",
     ),
     _unit_table(
@@ -311,7 +236,7 @@ _TABLES: Final = (
     ),
     _unit_table(
         "medication",
-        Fact(Spelling(("drugname", "drughiclseqno"), _spell_drug), "@given"),
+        Fact(Spelling(("drugname", "drughiclseqno"), spell_drug), "@given"),
         identity="medicationid",
         refusals=(Refusal("drugordercancelled", ("yes",), "order cancelled"),),
         derive=_ordered,
@@ -325,13 +250,13 @@ _TABLES: Final = (
     ),
     _unit_table(
         "treatment",
-        Fact(_path("TREATMENT//", "treatmentstring", drop=""), "@at:treatmentoffset"),
+        Fact(by_path("TREATMENT//", "treatmentstring", drop=""), "@at:treatmentoffset"),
         identity="treatmentid",
     ),
     _unit_table(
         "intakeoutput",
         Fact(
-            Spelling(("cellpath", "celllabel"), _spell_balance),
+            Spelling(("cellpath", "celllabel"), spell_balance),
             "@at:intakeoutputoffset", number="cellvaluenumeric", text="cellvaluetext",
         ),
         identity="intakeoutputid",
@@ -346,17 +271,17 @@ _TABLES: Final = (
         nothing="no score",
     ),
     _unit_table(
-        "vitalaperiodic", *_vitals(_APERIODIC, "@at:observationoffset"),
+        "vitalaperiodic", *_vitals(APERIODIC, "@at:observationoffset"),
         identity="vitalaperiodicid", nothing="no value in any column",
     ),
     _unit_table(
-        "vitalperiodic", *_vitals(_PERIODIC, "@at:observationoffset"),
+        "vitalperiodic", *_vitals(PERIODIC, "@at:observationoffset"),
         identity="vitalperiodicid", nothing="no value in any column",
     ),
     _unit_table(
         "nursecharting",
         Fact(
-            Spelling(("nursingchartcelltypevallabel", "nursingchartcelltypevalname"), _spell_charted),
+            Spelling(("nursingchartcelltypevallabel", "nursingchartcelltypevalname"), spell_charted),
             "@at:nursingchartoffset", number="@number", text="nursingchartvalue",
         ),
         identity="nursingchartid",

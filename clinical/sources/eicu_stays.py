@@ -2,8 +2,8 @@
 
 The data set gives minutes from the admission to a unit, the time of day of that admission and the year of discharge; it
 gives no dates, and not the order of a patient's visits. We assume that a patient's first visit of a year begins on
-1 January and that each further one (by number) begins the day after the one before ended, so that visits never
-overlap. Everything within a visit, time of day included, is as recorded; nothing between two visits is.
+1 January and that each further one (by number, one that ends in death last) begins the day after the one before ended,
+so that visits never overlap. Everything within a visit, time of day included, is as recorded; nothing between two is.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clinical.sources.intake import Dictionary
-from clinical.sources.spans import NEVER, Spans, as_integers
-from clinical.sources.translation import Context, Rows, TableMap, to_times
+from clinical.sources.spans import NEVER, Spans, as_integers, to_times
+from clinical.sources.table_maps import Context, TableMap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical.sources.intake import Reading
+    from clinical.sources.translation import Rows
 
     Integers = NDArray[np.int64]
 
@@ -37,6 +38,7 @@ __all__ = [
     "UnitStays",
     "at_offset",
     "check_patient",
+    "expired",
     "join_unit",
     "prepare_eicu",
 ]
@@ -157,12 +159,12 @@ def prepare_eicu(reading: Reading, patient: TableMap, *, sites: Sites) -> Contex
     names = reading.labels()
     groups = names.get("hospital", {})
     parts = list(_stay_columns(reading.look_up(patient)))
-    columns = [np.concatenate([part[position] for part in parts]) for position in range(7)] if parts else []
+    columns = [np.concatenate([part[position] for part in parts]) for position in range(8)] if parts else []
     if not columns or not len(columns[0]):
         raise ValueError("the table patient has no row that can be read; without it no other table has a patient")
     unit, first = np.unique(columns[0], return_index=True)
-    _, subject, visit, hospital, year_start, admitted, ended = (column[first] for column in (columns[0], *columns[1:]))
-    anchor, left, is_first = _place_visits(subject, visit, year_start, admitted, ended)
+    subject, visit, hospital, start, admitted, ended, died = (column[first] for column in columns[1:])
+    anchor, left, is_first = _place_visits(subject, visit, start, admitted, ended, died)
     site = [_site_name(int(number), groups, sites=sites) for number in hospital]
     empty = np.empty(0, np.int64)
     return Context(
@@ -187,10 +189,17 @@ def _stay_columns(blocks: Iterator[Rows]) -> Iterator[tuple[Integers, ...]]:
         start = start + _time_of_day(rows.text("hospitaladmittime24"))
         columns = (
             unit, as_integers(subject), as_integers(rows.integer("patienthealthsystemstayid")),
-            as_integers(rows.integer("hospitalid")), start, admit, leave,
+            as_integers(rows.integer("hospitalid")), start, admit, leave, expired(rows).astype(np.int64),
         )  # fmt: skip
         keep = rows.kept & (unit != NEVER)
         yield tuple(column[keep] for column in columns)
+
+
+def expired(rows: Rows) -> NDArray[np.bool_]:
+    """Mark the rows of `patient` whose visit ended in death: bool [rows]."""
+    status = pc.utf8_lower(pc.utf8_trim_whitespace(rows.text("hospitaldischargestatus")))
+    marked: NDArray[np.bool_] = pc.fill_null(pc.equal(status, "expired"), False).to_numpy(zero_copy_only=False)
+    return marked
 
 
 def _time_of_day(cells: pa.Array) -> Integers:
@@ -202,7 +211,7 @@ def _time_of_day(cells: pa.Array) -> Integers:
 
 
 def _place_visits(
-    subject: Integers, visit: Integers, start: Integers, admitted: Integers, ended: Integers
+    subject: Integers, visit: Integers, start: Integers, admitted: Integers, ended: Integers, died: Integers
 ) -> tuple[Integers, Integers, NDArray[np.bool_]]:
     """Place a patient's visits one after another; give each stay its beginning and the end of its visit.
 
@@ -212,8 +221,13 @@ def _place_visits(
         start: int64 [N], earliest beginning of the visit: 1 January of the year at the recorded time of day.
         admitted: int64 [N], minutes from the unit admission to the hospital admission, usually negative.
         ended: int64 [N], minutes from the unit admission to the hospital discharge; NEVER if not known.
+        died: int64 [N], 1 where the visit ended in death.
     """
-    order = np.lexsort((admitted, visit, start // _DAY, subject))
+    _, of_visit = np.unique(np.stack([subject, visit]), axis=1, return_inverse=True)
+    last, year = np.zeros(len(start), np.int64), np.full(len(start), NEVER)
+    np.maximum.at(last, of_visit.ravel(), died)
+    np.maximum.at(year, of_visit.ravel(), start // _DAY)  # of a visit whose rows disagree, so that it stays whole
+    order = np.lexsort((admitted, visit, last[of_visit.ravel()], year[of_visit.ravel()], subject))
     length = (np.where(ended == NEVER, 0, ended) - admitted) * _MINUTE
     anchor, left = np.empty_like(start), np.empty_like(start)
     first = np.zeros(len(start), dtype=bool)

@@ -18,12 +18,13 @@ from clinical.sources.cells import DATE_ORDERS, DateOrder, parse_integers
 from clinical.sources.exports import find_exports, open_export
 from clinical.sources.fingerprints import repeated_events, repeated_rows
 from clinical.sources.receipt import RowTally, TablesReport
-from clinical.sources.translation import DUPLICATE_ROW, Context, Rows, TableMap, translate
+from clinical.sources.translation import DUPLICATE_ROW, Rows, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from clinical.sources.exports import Export
+    from clinical.sources.table_maps import Context, TableMap
 
 __all__ = ["ExportSource", "Reading", "TableOptions", "ingest_exports"]
 

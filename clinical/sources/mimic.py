@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from clinical.sources.intake import Dictionary
-from clinical.sources.spans import NEVER, Spans, as_integers, as_times
+from clinical.sources.spans import NEVER, Spans, as_integers, as_times, end_of_day, to_times
 from clinical.sources.spelling import Spelled, Spelling, joined, labelled, spell_icd
-from clinical.sources.translation import Context, Fact, Rows, TableMap, end_of_day, to_times
+from clinical.sources.table_maps import Context, Fact, TableMap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical.sources.intake import Reading
+    from clinical.sources.translation import Rows
 
 __all__ = [
     "AT_DISCHARGE",

@@ -30,9 +30,9 @@ from clinical.sources.mimic import (
     put_day_or_time,
     register_death,
 )
-from clinical.sources.spans import NEVER, as_integers, as_times
+from clinical.sources.spans import NEVER, as_integers, as_times, to_times
 from clinical.sources.spelling import joined, labelled, measured, named
-from clinical.sources.translation import Context, Fact, Refusal, Rows, TableMap, to_times
+from clinical.sources.table_maps import Context, Fact, Refusal, TableMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from clinical.sources.intake import Reading
     from clinical.sources.receipt import TablesReport
+    from clinical.sources.translation import Rows
 
 __all__ = ["MIMIC_III", "ingest_mimic_iii"]
 
@@ -100,7 +101,6 @@ _TABLES: Final = (
         identity=("row_id",),
         refusals=(Refusal("eventtype", ("discharge",), "a discharge, which admissions has"),),
         stay="icustay_id",
-        nothing="no curr_careunit or no intime: a ward that is not named",
     ),
     map_services(identity=("row_id",)),
     _STAYS,

@@ -31,9 +31,9 @@ from clinical.sources.mimic import (
     put_day_or_time,
     register_death,
 )
-from clinical.sources.spans import NEVER, as_integers
+from clinical.sources.spans import NEVER, as_integers, to_times
 from clinical.sources.spelling import Spelled, Spelling, join_code, joined, labelled, measured, named
-from clinical.sources.translation import Context, Fact, Refusal, Rows, TableMap, to_times
+from clinical.sources.table_maps import Context, Fact, Refusal, TableMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from clinical.sources.intake import Reading
     from clinical.sources.receipt import TablesReport
+    from clinical.sources.translation import Rows
 
 __all__ = ["MIMIC_IV", "ingest_mimic_iv"]
 

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-__all__ = ["NEVER", "Spans", "as_integers", "as_times"]
+__all__ = ["NEVER", "Spans", "as_integers", "as_times", "end_of_day", "to_times"]
 
 NEVER: Final = np.iinfo(np.int64).min
 """Stands for a missing number or time among int64 values."""
 
 _SECOND: Final = 1_000_000
+_DAY: Final = 86_400 * _SECOND
 _BEFORE: Final = 10_000_000_000  # seconds from 1653 to 1970; with the spans until 2286 below 2 ** 35
 _WIDTH: Final = 1 << 35
 
@@ -90,6 +91,17 @@ def as_integers(values: pa.Array) -> Integers:
 def as_times(values: pa.Array) -> Integers:
     """Give a column of times as microseconds since 1970, int64 [rows], NEVER for null."""
     return as_integers(values.cast(pa.int64()))
+
+
+def end_of_day(times: NDArray[np.int64], rows: NDArray[np.bool_]) -> pa.Array:
+    """Move the times of some rows to the last second of their day: timestamp[us] [rows], NEVER becomes null."""
+    moved = np.where(rows & (times != NEVER), times // _DAY * _DAY + _DAY - _SECOND, times)
+    return to_times(moved)
+
+
+def to_times(times: NDArray[np.int64]) -> pa.Array:
+    """Give microseconds since 1970 as timestamp[us] [rows]; NEVER becomes null."""
+    return pa.array(times, mask=times == NEVER).cast(pa.timestamp("us"))
 
 
 def _moments(rank: Integers, time: Integers) -> Integers:

@@ -7,9 +7,10 @@ which a cell cannot be read, joining the admission, and keys by which a repeated
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,128 +18,24 @@ import pyarrow.compute as pc
 
 from clinical.sources.cells import Column, DateOrder, parse_integers, parse_numbers, parse_times
 from clinical.sources.fingerprints import combine_hashes, hash_column, row_keys
-from clinical.sources.spans import NEVER, Spans, as_integers, as_times
+from clinical.sources.spans import as_integers, as_times, end_of_day
 from clinical.sources.spelling import Spelled, Spelling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from clinical.sources.exports import Block
     from clinical.sources.receipt import RowTally
+    from clinical.sources.table_maps import Context, Fact, Refusal, TableMap
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["DUPLICATE_ROW", "Context", "Fact", "Refusal", "Rows", "TableMap", "end_of_day", "to_times", "translate"]
+__all__ = ["DUPLICATE_ROW", "Rows", "translate"]
 
 DUPLICATE_ROW: Final = "duplicate row"
-_DAY: Final = 86_400_000_000
-_SECOND: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One event that a row may state.
-
-    Attributes:
-        code: the code itself, or how it is spelled.
-        time: the column that says when the fact was known; "" for what never changes. A row without it does not state
-            the fact.
-        number: the column of the numeric value.
-        text: the column of the text, used where there is no number.
-        needs_number: whether a row without number does not state the fact.
-        belongs: to a stay within an admission, to the admission as a whole, or to the patient and to no admission.
-        once: whether the same fact from other rows is the same event, and is written once for a patient.
-    """
-
-    code: str | Spelling
-    time: str
-    number: str = ""
-    text: str = ""
-    needs_number: bool = False
-    belongs: Literal["stay", "admission", "patient"] = "stay"
-    once: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Rows that the export itself takes back: those whose `column` holds one of `values` (lower case)."""
-
-    column: str
-    values: Collection[str]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TableMap:
-    """What one table of an export means.
-
-    Attributes:
-        name: the table, lower case.
-        facts: the events a row states.
-        requires: columns without which the table is not what its name says.
-        identity: columns that tell rows apart whose facts are equal.
-        refusals: rows the export takes back.
-        only: turned round: rows whose column holds none of the values are refused.
-        derive: adds columns to the rows (see `Rows.put`) or refuses some, before the facts are read.
-        reads: columns that only `derive` needs.
-        dates: columns that give a day even where they are written with a time of day (of midnight).
-        subject: column of the patient's number.
-        admission: column of the admission's number; "" when the table has none.
-        stay: column of the intensive-care stay's number; "" when the table has none.
-        locate: whether an absent admission or stay is the one of the patient that covers the first fact's time.
-        nothing: why a row that states no fact is refused; by default the missing part of the first fact.
-    """
-
-    name: str
-    facts: tuple[Fact, ...]
-    requires: tuple[str, ...]
-    identity: tuple[str, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    only: Refusal | None = None
-    derive: Callable[[Rows, Context], None] | None = None
-    reads: tuple[str, ...] = ()
-    dates: tuple[str, ...] = ()
-    subject: str = "subject_id"
-    admission: str = "hadm_id"
-    stay: str = ""
-    locate: bool = False
-    nothing: str = ""
-
-    def columns(self) -> tuple[str, ...]:
-        """Every column that is read, each once."""
-        named = [self.subject, self.admission, self.stay, *self.identity, *self.reads]
-        named += [refusal.column for refusal in (*self.refusals, *([self.only] if self.only else []))]
-        for fact in self.facts:
-            named += [fact.time, fact.number, fact.text]
-            named += fact.code.columns if isinstance(fact.code, Spelling) else ()
-        return tuple(dict.fromkeys(name for name in named if name and not name.startswith("@")))
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What tables need to know of others, and what grows while they are read.
-
-    Attributes:
-        names: labels by item number, by dictionary table.
-        admissions: the admissions.
-        stays: the intensive-care stays.
-        patients: what else a source knows of its patients, in its own form.
-        order: how ambiguous dates are meant.
-        titles: descriptions of codes, as they are met.
-        repaired: cells put right, by table and what was wrong.
-        unknown: events whose diagnosis or procedure code is in no release, by table.
-    """
-
-    names: Mapping[str, Mapping[str, str]]
-    admissions: Spans
-    stays: Spans
-    patients: object = None
-    order: DateOrder = ""
-    titles: dict[str, str] = field(default_factory=dict)
-    repaired: dict[str, Counter[str]] = field(default_factory=dict)
-    unknown: Counter[str] = field(default_factory=Counter)
+_MOST_REMEMBERED: Final = 1 << 16
 
 
 class Rows:
@@ -283,17 +180,6 @@ def translate(rows: Rows, context: Context, *, table_number: int) -> Iterator[tu
     yield from _events(rows, stated, shared, context, table_number)
 
 
-def end_of_day(times: NDArray[np.int64], rows: Mask) -> pa.Array:
-    """Move the times of some rows to the last second of their day: timestamp[us] [rows], NEVER becomes null."""
-    moved = np.where(rows & (times != NEVER), times // _DAY * _DAY + _DAY - _SECOND, times)
-    return to_times(moved)
-
-
-def to_times(times: NDArray[np.int64]) -> pa.Array:
-    """Give microseconds since 1970 as timestamp[us] [rows]; NEVER becomes null."""
-    return pa.array(times, mask=times == NEVER).cast(pa.timestamp("us"))
-
-
 def _state(rows: Rows, fact: Fact, context: Context) -> _Stated:
     """Read the parts of one fact and find the rows that have them all."""
     nothing = pa.nulls(len(rows))
@@ -328,14 +214,13 @@ def _spell(rows: Rows, spelling: Spelling, context: Context) -> tuple[pa.Array, 
     for column, values in zip(encoded, cells, strict=True):
         indices = pc.fill_null(column.indices, len(values) - 1).to_numpy()
         which = which * len(values) + indices
-    distinct, which = np.unique(which, return_inverse=True)
     sizes = tuple(len(values) for values in cells)
+    distinct, which = _compact(which, math.prod(sizes))
     positions = np.unravel_index(distinct, sizes)
-    names = context.names.get(spelling.names, {})
-    spelled = [
-        spelling.spell(names, *(values[at] for values, at in zip(cells, combination, strict=True)))
-        for combination in zip(*(position.tolist() for position in positions), strict=True)
-    ]
+    combinations = zip(
+        *([values[at] for at in place.tolist()] for values, place in zip(cells, positions, strict=True)), strict=True
+    )
+    spelled = [_spell_once(spelling, combination, context) for combination in combinations]
     for number, one in enumerate(spelled):
         if one.refusal:
             rows.refuse(which == number, one.refusal)
@@ -345,6 +230,27 @@ def _spell(rows: Rows, spelling: Spelling, context: Context) -> tuple[pa.Array, 
             context.titles[one.code] = one.title
     codes = pa.array([one.code for one in spelled], pa.string())
     return pa.DictionaryArray.from_arrays(which.astype(np.int32), codes), spelled, which
+
+
+def _spell_once(spelling: Spelling, cells: tuple[str, ...], context: Context) -> Spelled:
+    """Spell one combination of cells; blocks of a table repeat the same ones."""
+    known = context.spelled.setdefault(spelling, {})
+    if cells not in known:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[cells] = spelling.spell(context.names.get(spelling.names, {}), *cells)
+    return known[cells]
+
+
+def _compact(which: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the distinct numbers below `size`, ascending, and the place of each row's number among them."""
+    if size > 4 * len(which) + 1024:
+        distinct, places = np.unique(which, return_inverse=True)
+        return distinct, places
+    there = np.zeros(size, dtype=bool)
+    there[which] = True
+    place: NDArray[np.int64] = np.cumsum(there)[which] - 1
+    return np.flatnonzero(there), place
 
 
 def _numbers(rows: Rows, context: Context, time: pa.Array) -> tuple[pa.Array, pa.Array]:

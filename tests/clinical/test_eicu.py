@@ -97,6 +97,15 @@ def test_a_patient_has_one_number_one_birth_one_sex_and_dies_at_discharge(src, t
     assert report.repaired["patient"] == {"age hidden above 89, taken as 91": 1}
 
 
+def test_a_visit_that_ends_in_death_is_the_last_of_its_year(src, tmp_path):
+    died = {"hospitaldischargestatus": "Expired"}
+    rows = [stay(1, 10, "002-1", **died), stay(2, 11, "002-1"), stay(3, 12, "002-1", hospitaldischargeyear=2015)]
+    write_table(src / "patient.csv.gz", PATIENT, *rows)
+    ingest_eicu(src, tmp_path / "out")
+    admitted = {row["hadm_id"]: row["time"] for row in events(tmp_path / "out", "ADMISSION")}
+    assert sorted(admitted, key=admitted.get) == [11, 10, 12]
+
+
 def test_dates_that_are_ours_are_called_assumed_wherever_they_go(src, tmp_path):
     report = ingest_eicu(src, tmp_path / "out")
     assert read_manifest(tmp_path / "out").source == "eICU-CRD (times assumed)"
@@ -116,6 +125,8 @@ def test_a_diagnosis_states_each_of_its_codes_in_its_own_system(src, tmp_path):
         "6,1,True,,renal,N17.9,Other",
         "7,99,True,5,renal,N17.9,Other",
         "8,1,True,5,,,Other",
+        "9,1,True,90,endocrine|ketoacidosis,E10.1,Other",
+        '10,1,True,95,other,"V62.84, 38.9",Other',
     )
     report = ingest_eicu(src, tmp_path / "out")
     start = at("2014-01-01 11:00")
@@ -124,12 +135,14 @@ def test_a_diagnosis_states_each_of_its_codes_in_its_own_system(src, tmp_path):
         ("DIAG//ICD9CM//428.0", 65), ("DIAG//ICD10CM//I50.9", 65),
         ("DIAG//EICU//endocrine > glucose > diabetes", 70), ("PROC//ICD9PROC//31.1", 75),
         ("DIAG//ICD9CM//E980.2", 80), ("DIAG//ICD9CM//276.1", 85), ("DIAG//ICD10CM//E87.0", 85),
-        ("DIAG//ICD10CM//E87.1", 85),
+        ("DIAG//ICD10CM//E87.1", 85), ("DIAG//ICD10CM//E10.1", 90), ("DIAG//ICD9CM//V62.84", 95),
+        ("DIAG//ICD9CM//038.9", 95),
     ]  # fmt: skip
     assert report.tables["diagnosis"].refused == {
         "no diagnosisoffset": 1, "no icd9code and no diagnosisstring": 1, "no such unit stay": 1,
     }  # fmt: skip
-    assert report.events["diagnosis"] == 8
+    assert report.events["diagnosis"] == 11
+    assert report.repaired["diagnosis"] == {"leading zero put back": 1}
 
 
 def test_every_column_of_vital_signs_is_an_event_of_its_own(src, tmp_path):
@@ -144,8 +157,8 @@ def test_every_column_of_vital_signs_is_an_event_of_its_own(src, tmp_path):
     assert report.tables["vitalperiodic"].refused == {"heartrate is not a number": 1, "no value in any column": 1}
     found = {(row["code"], row["numeric_value"], row["stay_id"]) for row in events(tmp_path / "out", "VITAL//")}
     assert found >= {
-        ("VITAL//Heart Rate//bpm", 80, 1), ("VITAL//O2 saturation pulseoxymetry//%", 97, 1),
-        ("VITAL//Respiratory Rate//insp/min", 18, 1), ("VITAL//Height//cm", 170, 1),
+        ("VITAL//Heart rate//bpm", 80, 1), ("VITAL//Oxygen saturation//%", 97, 1),
+        ("VITAL//Respiratory rate//1/min", 18, 1), ("VITAL//Height//cm", 170, 1),
     }  # fmt: skip
     assert report.events["vitalperiodic"] == 3
 
