@@ -18,6 +18,7 @@ SOURCES: dict[str, str] = {
     "mimic-iv": "clinical.sources.mimic_iv:ingest_mimic_iv",
     "notes": "clinical.sources.notes:ingest_notes",
     "omop": "clinical.sources.omop:ingest_omop",
+    "yaib": "clinical.sources.yaib:ingest_yaib",
 }
 
 

@@ -13,7 +13,7 @@ import typer
 
 from clinical.progress import show_bytes, show_progress
 from clinical.site_policy import write_default_policy
-from clinical.sources.standard_commands import ingest_fhir, ingest_meds, ingest_omop
+from clinical.sources.standard_commands import ingest_fhir, ingest_meds, ingest_omop, ingest_yaib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["finish_tables", "ingest_app"]
 
 ingest_app = typer.Typer(help="Bring real records into a hospital folder.", no_args_is_help=True)
-for _name, _ingest in (("omop", ingest_omop), ("fhir", ingest_fhir), ("meds", ingest_meds)):
+STANDARDS = (("omop", ingest_omop), ("fhir", ingest_fhir), ("meds", ingest_meds), ("yaib", ingest_yaib))
+for _name, _ingest in STANDARDS:
     ingest_app.command(_name)(_ingest)
 
 Out = Annotated[Path, typer.Argument(help="Folder to write; absent or empty.")]

@@ -1,4 +1,4 @@
-"""`wardround data ingest omop | fhir | meds`: hospitals that already keep a standard format. A thin edge.
+"""`wardround data ingest omop | fhir | meds | yaib`: hospitals that already keep a standard format. A thin edge.
 
 A mistake of the user's leaves here as a ValueError or OSError with one clear line. Everything heavy is imported by the
 command that needs it, so that help is instant.
@@ -13,7 +13,7 @@ import typer
 
 from clinical.progress import show_progress
 
-__all__ = ["ingest_fhir", "ingest_meds", "ingest_omop"]
+__all__ = ["ingest_fhir", "ingest_meds", "ingest_omop", "ingest_yaib"]
 
 Out = Annotated[Path, typer.Argument(help="Hospital folder to write; absent or empty.")]
 SiteId = Annotated[str, typer.Option(metavar="NAME", help="The hospital's name; the folder's when not given.")]
@@ -99,3 +99,24 @@ def ingest_meds(
             src, out, items=tuple(items or ()), time_zone=time_zone, site_id=site_id, seed=seed, progress=advance
         )
     finish_tables(report, out)
+
+
+def ingest_yaib(
+    src: Annotated[Path, typer.Argument(help="Folder of YAIB's task folders, each with dyn, outc and sta .parquet.")],
+    out: Out,
+    stays: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Table of stay_id, patient_id and, if wanted, site_id (.csv or .parquet)."),
+    ] = None,
+    site_id: SiteId = "",
+    seed: Seed = 0,
+) -> None:
+    """Bring YAIB's intensive-care cohorts, with the labels of their tasks, into one hospital folder.
+
+    YAIB does not say whose a stay is: without --stays every stay counts as a patient. Every refused row is counted in
+    OUT/metadata/ingest.json.
+    """
+    from clinical.sources.commands import finish_tables
+    from clinical.sources.yaib import ingest_yaib as ingest
+
+    finish_tables(ingest(src, out, stays=stays, site_id=site_id, seed=seed), out)
