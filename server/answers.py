@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import ConfigRecord, RecordDict
 
 from clinical.metrics import ScoreHistogram, Tally, collapse, count_withheld, per_code, scores
+from clinical.metrics.calibration import calibrate
 from clinical.metrics.thresholds import Thresholds, choose_overall, choose_thresholds
 from server.counts import Tuning, read_judgements, read_tuning
 from server.exchange import CONFIG, Outcome, array_record, ask
@@ -87,6 +88,8 @@ def _answers(questions: Questions, outcome: Outcome, *, codes: bool) -> dict[str
         "collapse": collapse(tally, rule=rule),
     }
     if codes:
+        calibration = None if histogram is None or answers["noised"] else calibrate(histogram)
+        answers["calibration"] = calibration and asdict(calibration)
         answers["codes"] = [asdict(row) for row in per_code(tally, histogram, questions.vocabulary, rule=rule)]
     return answers
 
