@@ -1,4 +1,4 @@
-"""`wardround audit keygen | sign | verify`: the paper's last step, a person who answers for it.
+"""`wardround audit report | keygen | sign | verify`: an audit as a page, and the person who answers for it.
 
 Each function is one command; `wardround.py` mounts them in the group "audit".
 """
@@ -86,6 +86,35 @@ def verify(
     for statement in statements:
         whose = "" if statement.fingerprint in known else "; nobody gave this key, so whose it is is not known"
         typer.echo(_describe(statement) + whose)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="The directory of an audit.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The page to write; else audit.html in the directory, unless that is signed.")
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print it too, by the Chromium of this machine.")] = False,
+) -> None:
+    """Draw an audit's page again from its record, and a signed audit's copy with its signatures.
+
+    Exits 1 where the directory was signed and is no longer what was signed.
+    """
+    from privacy.manifest import VerificationFailed
+    from reports.audit import render_folder
+    from reports.pdf import print_pdf
+
+    try:
+        text = render_folder(folder)
+    except VerificationFailed as failure:
+        raise _failed(failure) from None
+    if output is None and (folder / "manifest.json").exists():
+        raise ValueError(f"{folder} is signed, so no file in it is written again: say --output FILE for a signed copy")
+    page = output or folder / "audit.html"
+    page.write_text(text, encoding="utf-8")
+    typer.echo(f"page: {page}")
+    if pdf:
+        print_pdf(page, page.with_suffix(".pdf"))
+        typer.echo(f"pdf: {page.with_suffix('.pdf')}")
 
 
 def _unlock(key: Path) -> Ed25519PrivateKey:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports.charts import line_chart
-from reports.page import TEMPLATE, epsilon_text, score_text, share_text
+from reports.page import TEMPLATE, environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,25 +39,18 @@ def render(record: Mapping[str, Any]) -> str:
     Args:
         record: the content of ``run.json``; a running or failed run has only some of its keys.
     """
-    from jinja2 import Environment, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["score"] = score_text
-    environment.filters["epsilon"] = epsilon_text
-    environment.filters["share"] = share_text
-    return environment.from_string(TEMPLATE).render(
-        run=record,
-        metrics=METRICS,
-        curve=_curve(record),
-        final=record.get("final"),
-        alone=record.get("baselines", {}).get("local"),
-        privacy=record.get("privacy", {}),
-        settings=_settings(record),
+    return (
+        environment()
+        .from_string(TEMPLATE)
+        .render(
+            run=record,
+            metrics=METRICS,
+            curve=_curve(record),
+            final=record.get("final"),
+            alone=record.get("baselines", {}).get("local"),
+            privacy=record.get("privacy", {}),
+            settings=_settings(record),
+        )
     )
 
 
