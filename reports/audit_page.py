@@ -42,10 +42,11 @@ TEMPLATE = """<!doctype html>
 {% if audit.reasons %}<h2>Reasons</h2><ul>{% for reason in audit.reasons %}<li>{{ reason }}</li>{% endfor %}</ul>{% endif %}
 <h2>What is promised, in plain words</h2>
 <dl>
-<dt>Who is protected</dt><dd>Each single {{ audit.claim.unit }} whose records trained the model at
-{{ audit.claim.hospitals|sort|join(', ') }}, with all of his or her records at that hospital.</dd>
-<dt>Against whom</dt><dd>Against whoever sees every model these hospitals sent, other hospitals, the coordinator and the public among them,
-whatever else they know and however long they compute. Not against the hospital's own staff, who hold the records.</dd>
+<dt>Who is protected</dt><dd>{% if audit.claim.epsilon is none %}Nobody is promised protection, neither at {{ audit.subject.hospitals|sort|join(', ') }} nor elsewhere.{% else %}
+Each single {{ audit.claim.unit }} whose records trained the model at {{ audit.subject.hospitals|sort|join(', ') }}, with all of his or her records there.{% endif %}</dd>
+<dt>Against whom</dt><dd>{% if audit.claim.epsilon is none %}Against nobody who sees the model or an update.{% else %}Against whoever sees every model these hospitals
+sent, other hospitals, the coordinator and the public among them, whatever else they know and however long they compute. Not against a hospital's own staff, who hold the
+records.{% endif %}</dd>
 <dt>How much</dt><dd>{% if audit.claim.epsilon is none %}<span class="bad">Nothing is promised: the model was trained without differential
 privacy.</span>{% else %}Epsilon {{ audit.claim.epsilon|epsilon }} at delta {{ audit.claim.delta }}, for neighbouring sets of records ({{ audit.claim.relation }} {{ audit.claim.unit }}). Epsilon bounds how much anything released can tell whether one {{ audit.claim.unit }} took part: smaller is
 stronger. Delta is the probability that the bound may fail.{% endif %}</dd>
@@ -72,14 +73,24 @@ hospital while the model was trained.</dd>{% endif %}
 <td>{% if s.ledger %}{{ s.ledger.epsilon_all_runs|epsilon }} / {{ s.ledger.ceiling|epsilon }}{% else %}–{% endif %}</td></tr>{% endfor %}</tbody></table></div>
 {% for name, ledger in audit.claim.ledgers|dictsort %}
 <h3>Ledger of {{ name }}</h3>
-<p>{{ ledger.rows }} rows; head of the chain <code>{{ ledger.head }}</code>. {% if ledger.agrees %}The rows of this run agree with the
-statement above.{% else %}<span class="bad">The rows of this run do not agree with the statement above.</span>{% endif %}</p>
+<p>{% if ledger.head %}{{ ledger.rows }} rows; head of the chain <code>{{ ledger.head }}</code>. {% else %}<span class="bad">No ledger was found.</span> {% endif %}
+{% if ledger.agrees %}The rows of this run agree with the statement above.{% elif ledger.agrees is none %}There is nothing to compare: no guarantee is stated, or
+there is no ledger.{% else %}<span class="bad">The rows of this run do not agree with the statement above.</span>{% endif %}</p>
 {% if ledger.entries %}<div class="wide"><table><caption>The rows of this run</caption><thead><tr><th scope="col">row</th><th scope="col" class="text">written</th>
 <th scope="col" class="text">kind</th><th scope="col">rate</th><th scope="col">noise</th><th scope="col">steps</th><th scope="col" class="text">hash</th></tr></thead><tbody>
 {% for row in ledger.entries|extract %}{% if row is none %}<tr><th scope="row">…</th><td class="text" colspan="6">further rows stand in the record</td></tr>{% else %}<tr><th scope="row">{{ row.sequence }}</th><td class="text">{{ row.at }}</td><td class="text">{{ row.kind }}</td>
 <td>{{ row.sampling_rate|number }}</td><td>{{ row.noise_multiplier|number }}</td><td>{{ row.steps }}</td><td class="text"><code>{{ row.hash[:12] }}</code></td></tr>
 {% endif %}{% endfor %}</tbody></table></div>{% endif %}{% endfor %}
 </section>
+
+{% if audit.evidence is defined and audit.evidence %}<section><h2>What the verdict rests on</h2>
+<div class="wide"><table><caption>Evidence against the claim; the intervals are widened for the number of tests</caption><thead><tr><th scope="col">instrument</th>
+<th scope="col" class="text">measure</th><th scope="col">value</th><th scope="col">allowed</th><th scope="col">could have shown</th><th scope="col">confidence</th><th scope="col" class="text">against the claim</th></tr></thead><tbody>
+{% for one in audit.evidence %}{% for name, found in one.estimates.items() %}<tr><th scope="row">{{ one.instrument }}</th><td class="text">{{ name }}</td><td>{{ est(found, 'number') }}</td>
+<td>{{ found.allowed|number }}</td><td>{{ found.reach|number }}</td><td>{{ found.confidence|number }}</td><td class="text">{{ mark(found.verdict) }}</td></tr>
+{% endfor %}<tr><th scope="row">{{ one.instrument }}</th><td class="text" colspan="5">together; in its self-test it {{ 'caught' if one.catches else 'missed' }} a planted leak and
+{{ 'spared' if one.spares else 'accused' }} a model that knows nobody</td><td class="text">{{ mark(one.verdict) }}</td></tr>{% endfor %}</tbody></table></div>
+</section>{% endif %}
 
 <section><h2>Self-test: can this audit say no?</h2>
 <p>{% if audit.self_test.passed %}On the same patients and sizes, the audit caught the planted leak and spared the model that leaks nothing. {% else %}

@@ -42,6 +42,7 @@ def audit_record(*, separation=0.25, claimed=3.0, shown=1.9, verdict="pass", hos
             "codes": 180,
         },
         "claim": claim(claimed, hospitals),
+        "evidence": evidence(shown, claimed, verdict),
         "cohort": {
             "members": 592,
             "non_members": 198,
@@ -169,6 +170,27 @@ def claim(epsilon, hospitals):
         "hospitals": {f"hospital-{n}": {"statement": dict(statement), "ledger": dict(ledger)} for n in (1, 2, 3)},
         "ledgers": {name: dict(held) for name in hospitals},
     }
+
+
+def evidence(shown, claimed, verdict):
+    area = estimate(0.57, 0.51, 0.63, baseline=0.5, allowed=0.953, reach=0.985, confidence=0.983)
+    bound = one_run("all rounds", shown, claimed)["epsilon"] | {"confidence": 0.983}
+    return [
+        {
+            "instrument": "membership",
+            "verdict": "pass",
+            "catches": True,
+            "spares": True,
+            "estimates": {"rmia: auc": area},
+        },
+        {
+            "instrument": "canaries",
+            "verdict": verdict,
+            "catches": True,
+            "spares": True,
+            "estimates": {"all rounds: epsilon": bound},
+        },
+    ]
 
 
 def one_run(view, low, claimed):

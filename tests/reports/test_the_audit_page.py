@@ -125,6 +125,13 @@ def test_what_does_not_agree_or_failed_its_test_stands_out():
     assert "for them the promise is void" in page
 
 
+def test_a_hospital_without_a_ledger_is_told():
+    record = audit_record()
+    record["claim"]["ledgers"]["hospital-1"] = {"head": None, "rows": 0, "entries": [], "agrees": None}
+    text = shown(render(record))
+    assert "No ledger was found. There is nothing to compare" in text
+
+
 def test_a_long_ledger_is_shown_from_both_ends():
     record = audit_record()
     ledger = record["claim"]["ledgers"]["hospital-1"]
