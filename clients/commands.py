@@ -47,7 +47,7 @@ def robustness(
     folder: Annotated[Path, typer.Argument(help="The directory of a run.")],
     data: Annotated[Path, typer.Option(help="The hospital whose held-out notes are edited.")],
     output: Annotated[
-        Path | None, typer.Option(help="The record to write; else robustness.json in the run's directory.")
+        Path | None, typer.Option(help="The record to write; else audit/robustness.json in the run's directory.")
     ] = None,
     language: Annotated[str, typer.Option(help="Of the notes: en or es.")] = "en",
     share: Annotated[float, typer.Option(help="Of the places that could be edited, in (0, 1].")] = 0.5,
@@ -64,9 +64,9 @@ def robustness(
     from clients.robustness import Edits, measure
     from clients.trained import load_trained
 
-    place = output or folder / "robustness.json"
-    if output is None and (folder / "manifest.json").exists():
-        raise ValueError(f"{folder} is signed, so nothing is written into it: say --output FILE")
+    place = output or folder / "audit" / "robustness.json"
+    if any((parent / "manifest.json").exists() for parent in (place.parent, place.parent.parent)):
+        raise ValueError(f"{place.parent} is signed, so nothing is written into it: say --output FILE elsewhere")
     trained = load_trained(folder)
     hospital = locate(trained.study, {"data": str(data)})
     edits = Edits(seed=seed, share=share, language=language, patients=patients)
@@ -74,6 +74,7 @@ def robustness(
     command += f"--patients {patients} --seed {seed}"
     with _counted("robustness") as advance:
         record = measure(trained, hospital, edits, command=command, advance=advance)
+    place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     typer.echo(_describe_robustness(record))
     typer.echo(f"record: {place}")

@@ -49,14 +49,14 @@ def render(
         signed: the statements of the signatures on the audit's directory, for a copy drawn after signing.
         manifest: the content of ``manifest.json`` beside them.
     """
-    pages = environment()
+    pages = environment({"page": TEMPLATE})
     pages.filters["percent"] = percent_text
     pages.filters["number"] = number_text
     pages.filters["written"] = written
     pages.filters["bounds"] = bounds_text
     pages.filters["worst"] = _worst
     pages.filters["extract"] = _extract
-    return pages.from_string(TEMPLATE).render(
+    return pages.get_template("page").render(
         audit=record,
         base=BASE,
         style=STYLE + _running_heads(record),
@@ -85,6 +85,8 @@ def render_folder(folder: Path) -> str:
     record = _read(folder / "audit.json", kind="model")
     robustness = folder / "robustness.json"
     besides = _read(robustness, kind="robustness") if robustness.is_file() else None
+    if besides and besides["model_sha256"] != record["subject"]["model_sha256"]:
+        raise ValueError(f"{robustness} speaks of another model than audit.json: take it out, or measure this one")
     if not (folder / manifest.MANIFEST).exists():
         return render(record, robustness=besides)
     text, files = manifest.read(folder)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.document import Block, Command, Items, Section, Table, to_html, to_markdown
 from reports.page import epsilon_text, score_text, share_text
-from reports.run import METRICS
+from reports.run import METRICS, OUTCOMES
 from reports.uses import use_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     Record = Mapping[str, Any]
 
-MAIN = ("micro_f1", "macro_f1", "precision_at_8", "mean_average_precision", "micro_auc", "macro_auc")
+_KINDS = {"coding": "text-classification", "binary": "tabular-classification", "regression": "tabular-regression"}
+NAMES = METRICS | OUTCOMES
+MAIN = ("micro_f1", "macro_f1", "precision_at_8", "mean_average_precision", "micro_auc", "macro_auc", *OUTCOMES)
 
 
 def render_markdown(record: Record) -> str:
@@ -46,7 +48,7 @@ def _title(record: Record) -> str:
 
 
 def _sections(record: Record) -> list[Section]:
-    use = use_of(record["study"]["task"]["name"])
+    use = use_of(record["study"]["task"]["name"], question=record.get("task", {}).get("question", ""))
     return [
         Section("Model details", _details(record)),
         Section("Intended use", (use.intended, f"Intended users: {use.users}.")),
@@ -66,18 +68,12 @@ def _sections(record: Record) -> list[Section]:
 
 def _details(record: Record) -> tuple[Block, ...]:
     study, training, federation = record["study"], record["study"]["training"], record["study"]["federation"]
-    sites, codes = record.get("sites", []), record.get("vocabulary", {}).get("codes", [])
-    encoders = sorted({site["encoder"] for site in sites if site["encoder"]})
     facts = [
         f"Model: {study['model']['name']}, dropout {study['model']['dropout']}",
-        f"Task: {study['task']['name']}, {len(codes)} codes of {study['task']['codes']}",
+        *_task(record),
         (
-            f"Input: notes of at most {study['task']['maximum_words']} words, read by the frozen encoder "
-            f"{', '.join(encoders) or 'that the study names'}"
-        ),
-        (
-            f"Training: {federation['strategy']} over {len(sites)} hospitals, {federation['rounds']} rounds of "
-            f"{training['local_epochs']} local epochs; {training['optimizer']}, learning rate "
+            f"Training: {federation['strategy']} over {len(record.get('sites', []))} hospitals, {federation['rounds']} "
+            f"rounds of {training['local_epochs']} local epochs; {training['optimizer']}, learning rate "
             f"{training['learning_rate']}, loss {training['loss']}"
         ),
         f"Begun {record['started']}; agreed study {record['digest']}",
@@ -85,6 +81,20 @@ def _details(record: Record) -> tuple[Block, ...]:
     if "kept_round" in record:
         facts.insert(-1, f"Kept: the model after round {record['kept_round']}")
     return (*_status(record), Items(tuple(facts)))
+
+
+def _task(record: Record) -> tuple[str, str]:
+    """What is asked, and of what."""
+    task = record["study"]["task"]
+    forms = ", ".join(sorted({site["encoder"] for site in record.get("sites", []) if site["encoder"]}))
+    if "task" in record:
+        return f"Task: {task['name']}. {record['task']['question']}", f"Input: {forms or 'none was agreed on'}"
+    codes = record.get("vocabulary", {}).get("codes", [])
+    encoder = forms or "that the study names"
+    return (
+        f"Task: {task['name']}, {len(codes)} codes of {task['codes']}",
+        f"Input: notes of at most {task['maximum_words']} words, read by the frozen encoder {encoder}",
+    )
 
 
 def _status(record: Record) -> tuple[str, ...]:
@@ -95,25 +105,31 @@ def _status(record: Record) -> tuple[str, ...]:
 
 
 def _factors(record: Record, factors: tuple[str, ...]) -> tuple[Block, ...]:
-    sites = [site["name"] for site in record.get("sites", [])]
-    took = f"The record tells scores apart by hospital ({', '.join(sites) or 'none took part'}) and by code."
+    sites = ", ".join(site["name"] for site in record.get("sites", [])) or "none took part"
+    groups = ", ".join(sorted((record.get("final") or {}).get("groups", {})))
+    if groups:
+        told = f"The record tells scores apart by hospital ({sites}) and by sub-group ({groups})."
+        return told, "Other factors that may matter, of which it says nothing:", Items(factors)
     lack = "It holds no scores by sub-group of patients, so nothing here says whether the model serves them equally:"
-    return (took, lack, Items(factors))
+    return (
+        f"The record tells scores apart by hospital ({sites}) and no further than the tables below.",
+        lack,
+        Items(factors),
+    )
 
 
 def _metrics(record: Record) -> tuple[Block, ...]:
     evaluation = record["study"]["evaluation"]
-    rule = evaluation["threshold"]
-    told = [
-        f'A code is predicted above a threshold; which rule sets it was fixed before the run: "{rule}".',
-        "Scores are pooled from counts over hospitals, never averaged over them.",
-    ]
+    told = ["Scores are pooled from counts over hospitals, never averaged over them."]
+    if "task" not in record:
+        rule = evaluation["threshold"]
+        told.insert(0, f'A code is predicted above a threshold; which rule sets it was fixed before the run: "{rule}".')
     if (record.get("final") or {}).get("noised"):
         told.append("They are read from noisy sums, so they have no intervals and wobble at small hospitals.")
     else:
         told.append(
-            f"Intervals hold 95 % and come from {evaluation['replicates']} bootstrap replicates over patients; areas "
-            "under a curve have none."
+            f"Intervals hold 95 % and come from {evaluation['replicates']} bootstrap replicates over patients; a score "
+            "without one has none."
         )
     points = [
         (rule, str(point["codes"]), score_text(point["probability"]))
@@ -147,42 +163,40 @@ def _analyses(record: Record) -> tuple[Block, ...]:
         return ("The record holds no scores.",)
     alone = record.get("baselines", {}).get("local")
     shown = [key for key in MAIN if key in final["pooled"]] or list(final["pooled"])
-    head = ("hospital", *(METRICS.get(key, key) for key in shown))
+    head = ("hospital", *(NAMES.get(key, key) for key in shown))
     blocks: list[Block] = [Table("The federated model on held-out patients", head, _by_site(final, shown))]
     if alone:
         blocks.append(Table("Each hospital training alone, on the same patients", head, _by_site(alone, shown)))
-    others = tuple((METRICS.get(key, key), score_text(value)) for key, value in final["pooled"].items())
+    if final.get("groups"):
+        rows = tuple((name, *_scores(scores, shown)) for name, scores in sorted(final["groups"].items()))
+        blocks.append(Table("Sub-groups, of all hospitals that may show them", ("group", *head[1:]), rows))
+    others = tuple((NAMES.get(key, key), score_text(value)) for key, value in final["pooled"].items())
     blocks.append(Table("Every pooled metric", ("metric", "value"), others))
     return (*blocks, *_calibration(final))
 
 
 def _by_site(answers: Record, shown: list[str]) -> tuple[tuple[str, ...], ...]:
     rows = [*sorted(answers["sites"].items()), ("all, pooled", answers["pooled"])]
-    return tuple((name, *(score_text(scores.get(key)) for key in shown)) for name, scores in rows)
+    return tuple((name, *_scores(scores, shown)) for name, scores in rows)
+
+
+def _scores(scores: Record, shown: list[str]) -> tuple[str, ...]:
+    return tuple(score_text(scores.get(key)) for key in shown)
 
 
 def _calibration(final: Record) -> tuple[Block, ...]:
     found = final.get("calibration")
     if not found:
         return (
-            "Calibration: the record does not hold what it needs, so no probability here may be taken at its word.",
+            "Calibration: the record does not hold what it needs, so take no probability of the model at its word.",
         )
+    error = final["pooled"].get("calibration_error", final.get("calibration_error"))
     rows = tuple(
-        (
-            f"{share_text(row['low'])} to {share_text(row['high'])}",
-            f"{row['pairs']}",
-            share_text(row["predicted"]),
-            share_text(row["observed"]),
-        )
-        for row in found["bins"]
+        (share_text(row["predicted"]), share_text(row["observed"]), f"{row['questions']:.0f}") for row in found
     )
-    text = (
-        "Calibration over all pairs of document and code: the expected calibration error is "
-        f"{share_text(found['error'])}; the mean probability is {share_text(found['predicted'])}, and the document has "
-        f"the code in {share_text(found['observed'])} of the pairs. These have no intervals."
-    )
-    head = ("probability", "pairs", "predicted", "observed")
-    return text, Table("Reliability: what the model says, and how often it is so", head, rows)
+    text = f"The expected calibration error is {score_text(error)}."
+    head = ("mean probability", "came true", "questions")
+    return text, Table("Calibration: what the model says, and how often it is so", head, rows)
 
 
 def _privacy(record: Record) -> tuple[Block, ...]:
@@ -236,14 +250,18 @@ def _approvals(record: Record) -> tuple[Block, ...]:
 def _caveats(record: Record) -> tuple[str, ...]:
     """What the record itself warns of."""
     final = record.get("final") or {}
-    withheld = final.get("withheld")
     found = [final["collapse"]] if final.get("collapse") else []
     if final.get("missing"):
         found.append(f"No held-out counts came from {', '.join(final['missing'])}.")
-    if withheld and (withheld["fully"] or withheld["partly"]):
+    withheld = final.get("withheld")
+    if isinstance(withheld, dict) and (withheld["fully"] or withheld["partly"]):
         found.append(
             f"{withheld['fully']} codes were withheld everywhere and {withheld['partly']} somewhere, because too few "
             "patients have them: how the model does on them is not known."
+        )
+    elif isinstance(withheld, list) and withheld:
+        found.append(
+            f"Too few patients stand on one side of the answer at {', '.join(withheld)}: their scores are withheld."
         )
     return tuple(found)
 
@@ -262,15 +280,16 @@ def _front_matter(record: Record) -> str:
     name, task = record["study"]["study"]["name"], record["study"]["task"]["name"]
     private = any(site["statement"]["epsilon"] is not None for site in record.get("privacy", {}).values())
     tags = ["wardround", "medical", "federated-learning", task, *(["differential-privacy"] if private else [])]
+    kind = record.get("task", {}).get("kind", "coding")
     fields: dict[str, Any] = {"library_name": "pytorch", "tags": tags}
     if pooled := (record.get("final") or {}).get("pooled"):
         metrics = [
-            {"type": key, "name": METRICS.get(key, key), "value": score["value"]}
+            {"type": key, "name": NAMES.get(key, key), "value": score["value"]}
             for key, score in pooled.items()
             if score["value"] is not None
         ]
         dataset = {"type": "private", "name": f"held-out patients of {len(record['final']['sites'])} hospitals"}
-        result = {"task": {"type": "text-classification", "name": task}, "dataset": dataset, "metrics": metrics}
+        result = {"task": {"type": _KINDS[kind], "name": task}, "dataset": dataset, "metrics": metrics}
         fields["model-index"] = [{"name": f"{name}-{record['run']}", "results": [result]}]
     lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in fields.items())
     return f"---\n{lines}---\n\n"

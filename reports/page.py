@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def environment() -> Environment:
+def environment(templates: Mapping[str, str]) -> Environment:
     """Return what every page is drawn with: what stands in a record is text, and a name that is not there an error."""
-    from jinja2 import Environment, StrictUndefined, select_autoescape
+    from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 
     pages = Environment(
+        loader=DictLoader(templates),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -74,55 +75,7 @@ code { font-size: .85em; overflow-wrap: anywhere; }
   .wide { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: .18rem .5rem .18rem 0; } }
 """
 
-TEMPLATE = (
-    """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ run.study.study.name }}: run {{ run.run }}</title><style>"""
-    + STYLE
-    + """</style></head><body>
-<header><p class="soft">Wardround run {{ run.run }}, begun {{ run.started }}</p>
-<h1>{{ run.study.study.name }}</h1></header>
-{% if run.status != 'completed' %}
-<p class="answer bad">This run is {{ run.status }}{% if run.reason %}: {{ run.reason }}{% endif %}.</p>
-{% elif final %}
-<p class="answer">The federated model reaches micro-F1 {{ final.pooled.micro_f1|score }} on held-out patients of
-{{ final.sites|length }} hospitals{% if alone %}; hospitals training alone reach {{ alone.pooled.micro_f1|score }} on the
-same patients{% endif %}.</p>
-{% endif %}
-{% if final and final.noised %}<p>These scores carry noise: they are read from sums in which no single patient can be made out, so they have no
-bootstrap intervals, no table by code and no macro averages.</p>{% endif %}
-{% if final and final.collapse %}<p class="bad">{{ final.collapse }}</p>{% endif %}
-
-<h2>Privacy</h2>
-{% if privacy %}
-{% set guaranteed = run.study.privacy.epsilon > 0 %}
-{% if guaranteed %}
-<p>The guarantee is differential privacy for each <strong>patient</strong> with all his or her documents: whoever sees
-every model this run released can hardly tell whether that patient was in the training data. How hardly is epsilon:
-smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }} at delta {{ run.study.privacy.delta }}.</p>
-{% else %}<p class="bad">This run gives no guarantee: it trained without differential privacy.</p>{% endif %}
-<div class="wide"><table><caption>What each hospital's patients paid for this run, and over all runs on its ledger</caption>
-<thead><tr><th scope="col">hospital</th><th scope="col">epsilon</th><th scope="col">delta</th><th scope="col" class="text">unit, neighbours</th>
-<th scope="col" class="text">accountant</th><th scope="col">steps</th><th scope="col">rate</th><th scope="col">noise</th>
-<th scope="col">all runs / ceiling</th><th scope="col">ledger head</th></tr></thead><tbody>
-{% for site, paid in privacy|dictsort %}{% set s = paid.statement %}
-<tr><th scope="row">{{ site }}</th><td>{{ s.epsilon|epsilon }}</td><td>{{ s.delta if s.delta is not none else '–' }}</td>
-<td class="text">{{ s.unit }}, {{ s.relation }}</td><td class="text">{{ s.accountant }}</td><td>{{ s.steps }}</td>
-<td>{{ s.sampling_rate|share }}</td><td>{{ s.noise_multiplier|share }}</td>
-{% if paid.ledger %}<td>{{ paid.ledger.epsilon_all_runs|epsilon }} / {{ paid.ledger.ceiling|epsilon }}</td>
-<td><code>{{ paid.ledger.head[:12] }}</code></td>{% else %}<td>–</td><td>–</td>{% endif %}</tr>
-{% endfor %}</tbody></table></div>
-{% for s in (privacy.values()|map(attribute='statement')|list)[:1] %}
-{% if s.releases %}<p>The epsilon covers counts and metrics too: each hospital released up to {{ s.releases }} noisy sums besides its updates,
-with noise of {{ s.release_noise|share }} times what one patient may add.</p>{% endif %}
-<p>Not covered: {{ s.not_covered|join('; ') }}.
-{% if s.reproducible_noise %}<span class="bad">The noise came from a known seed: the guarantee is void for whoever knows it.</span>{% endif %}</p>
-{% endfor %}
-{% else %}<p>No hospital has stated a cost: nothing was released.</p>{% endif %}
-
-{% if curve %}<h2>Training</h2>{{ curve|safe }}{% endif %}
-{% if final %}
-<h2>Hospitals</h2>
+CODING = """<h2>Hospitals</h2>
 <div class="wide"><table><caption>Held-out patients of each hospital, rule "{{ final.rule }}"; 95 % bootstrap intervals over patients</caption>
 <thead><tr><th scope="col">hospital</th><th scope="col">micro-F1</th>{% if alone %}<th scope="col">micro-F1, alone</th>{% endif %}
 <th scope="col">macro-F1</th><th scope="col">precision at 8</th><th scope="col">MAP</th><th scope="col">micro AUC</th></tr></thead><tbody>
@@ -154,14 +107,87 @@ with noise of {{ s.release_noise|share }} times what one patient may add.</p>{% 
 <td>{{ row.positives if row.positives is not none else '–' }}</td><td>{{ row.predicted if row.predicted is not none else '–' }}</td>
 <td>{{ row.precision|score }}</td><td>{{ row.recall|score }}</td><td>{{ row.f1|score }}</td><td>{{ row.auc|score }}</td></tr>
 {% endfor %}</tbody></table></div>
+"""
+
+PREDICTION = """<h2>Hospitals</h2>
+<div class="wide"><table><caption>Held-out patients of each hospital; 95 % bootstrap intervals over patients</caption>
+<thead><tr><th scope="col">hospital</th>{% for name in outcomes.values() %}<th scope="col">{{ name }}</th>{% endfor %}
+{% if alone %}<th scope="col">{{ outcomes[lead] }}, alone</th>{% endif %}</tr></thead><tbody>
+{% for site, scores in final.sites|dictsort %}<tr><th scope="row">{{ site }}</th>{% for key in outcomes %}<td>{{ scores[key]|score }}</td>{% endfor %}
+{% if alone %}<td>{{ alone.sites[site][lead]|score if site in alone.sites else '–' }}</td>{% endif %}</tr>{% endfor %}
+<tr><th scope="row">all, pooled</th>{% for key in outcomes %}<td>{{ final.pooled[key]|score }}</td>{% endfor %}
+{% if alone %}<td>{{ alone.pooled[lead]|score }}</td>{% endif %}</tr></tbody></table></div>
+<p>Pooled from sums over all hospitals, never averaged over sites.{% if final.withheld %} Withheld, because too few patients stand on one
+side of the answer: {{ final.withheld|join(', ') }}; they are not in the pooled row.{% endif %}</p>
+{% if calibration %}<h2>Calibration</h2>{{ calibration|safe }}{% endif %}
+{% if final.groups %}<h2>Sub-groups</h2>
+<div class="wide"><table><caption>Held-out patients of all hospitals that may show the group; groups with too few patients are left out</caption>
+<thead><tr><th scope="col">group</th>{% for name in outcomes.values() %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
+{% for group, scores in final.groups|dictsort %}<tr><th scope="row">{{ group }}</th>{% for key in outcomes %}<td>{{ scores[key]|score }}</td>{% endfor %}</tr>{% endfor %}
+</tbody></table></div>{% endif %}
+"""
+
+TEMPLATE = (
+    """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ run.study.study.name }}: run {{ run.run }}</title><style>"""
+    + STYLE
+    + """</style></head><body>
+<header><p class="soft">Wardround run {{ run.run }}, begun {{ run.started }}</p>
+<h1>{{ run.study.study.name }}</h1></header>
+{% if run.status != 'completed' %}
+<p class="answer bad">This run is {{ run.status }}{% if run.reason %}: {{ run.reason }}{% endif %}.</p>
+{% elif final and final.family == 'prediction' %}
+<p class="answer">{{ run.task.question }} The federated model answers with {{ outcomes[lead] }} {{ final.pooled[lead]|score }}
+{{ run.task.unit if lead == 'mae' }} on held-out patients of {{ final.sites|length }} hospitals{% if alone %}; hospitals training alone reach
+{{ alone.pooled[lead]|score }} on the same patients{% endif %}.</p>
+{% elif final %}
+<p class="answer">The federated model reaches micro-F1 {{ final.pooled.micro_f1|score }} on held-out patients of
+{{ final.sites|length }} hospitals{% if alone %}; hospitals training alone reach {{ alone.pooled.micro_f1|score }} on the
+same patients{% endif %}.</p>
+{% endif %}
+{% if final and final.noised %}<p>These scores carry noise: they are read from sums in which no single patient can be made out, so they have no
+bootstrap intervals{{ ', no table by code and no macro averages' if final.family == 'coding' else '; each patient counts once in them, however often something was asked' }}.</p>{% endif %}
+{% if final and final.family == 'coding' and final.collapse %}<p class="bad">{{ final.collapse }}</p>{% endif %}
+
+<h2>Privacy</h2>
+{% if privacy %}
+{% set guaranteed = run.study.privacy.epsilon > 0 %}
+{% if guaranteed %}
+<p>The guarantee is differential privacy for each <strong>patient</strong> with all his or her documents: whoever sees
+every model this run released can hardly tell whether that patient was in the training data. How hardly is epsilon:
+smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }} at delta {{ run.study.privacy.delta }}.</p>
+{% else %}<p class="bad">This run gives no guarantee: it trained without differential privacy.</p>{% endif %}
+<div class="wide"><table><caption>What each hospital's patients paid for this run, and over all runs on its ledger</caption>
+<thead><tr><th scope="col">hospital</th><th scope="col">epsilon</th><th scope="col">delta</th><th scope="col" class="text">unit, neighbours</th>
+<th scope="col" class="text">accountant</th><th scope="col">steps</th><th scope="col">rate</th><th scope="col">noise</th>
+<th scope="col">all runs / ceiling</th><th scope="col">ledger head</th></tr></thead><tbody>
+{% for site, paid in privacy|dictsort %}{% set s = paid.statement %}
+<tr><th scope="row">{{ site }}</th><td>{{ s.epsilon|epsilon }}</td><td>{{ s.delta if s.delta is not none else '–' }}</td>
+<td class="text">{{ s.unit }}, {{ s.relation }}</td><td class="text">{{ s.accountant }}</td><td>{{ s.steps }}</td>
+<td>{{ s.sampling_rate|share }}</td><td>{{ s.noise_multiplier|share }}</td>
+{% if paid.ledger %}<td>{{ paid.ledger.epsilon_all_runs|epsilon }} / {{ paid.ledger.ceiling|epsilon }}</td>
+<td><code>{{ paid.ledger.head[:12] }}</code></td>{% else %}<td>–</td><td>–</td>{% endif %}</tr>
+{% endfor %}</tbody></table></div>
+{% for s in (privacy.values()|map(attribute='statement')|list)[:1] %}
+{% if s.releases %}<p>The epsilon covers counts and metrics too: each hospital released up to {{ s.releases }} noisy sums besides its updates,
+with noise of {{ s.release_noise|share }} times what one patient may add.</p>{% endif %}
+<p>Not covered: {{ s.not_covered|join('; ') }}.
+{% if s.reproducible_noise %}<span class="bad">The noise came from a known seed: the guarantee is void for whoever knows it.</span>{% endif %}</p>
+{% endfor %}
+{% else %}<p>No hospital has stated a cost: nothing was released.</p>{% endif %}
+
+{% if curve %}<h2>Training</h2>{{ curve|safe }}{% endif %}
+{% if final %}
+{% include "coding" if final.family == "coding" else "prediction" %}
 {% endif %}
 
 {% if run.sites is defined %}<h2>Who took part</h2>
 <div class="wide"><table><caption>Admitted hospitals</caption><thead><tr><th scope="col">hospital</th><th scope="col">training patients</th>
-<th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th></tr></thead><tbody>
-{% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td><td>{{ site.documents if site.documents is not none else '–' }}</td>
+{% if run.vocabulary is defined %}<th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th>{% endif %}</tr></thead><tbody>
+{% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td>{% if run.vocabulary is defined %}<td>{{ site.documents if site.documents is not none else '–' }}</td>
 {% if site.coding %}<td>{{ site.coding.translated }}</td><td>{{ site.coding.lost }}</td><td>{{ site.coding.unknown_codes }}</td>
-<td>{{ site.coding.notes_without_codes }}</td>{% else %}<td colspan="4">not said: the study covers its releases</td>{% endif %}</tr>{% endfor %}</tbody></table></div>{% endif %}
+<td>{{ site.coding.notes_without_codes }}</td>{% else %}<td colspan="4">not said: the study covers its releases</td>{% endif %}{% endif %}</tr>{% endfor %}</tbody></table></div>{% endif %}
 {% if run.absences is defined and run.absences %}<div class="wide"><table><caption>Hospitals that did not take part</caption><thead><tr><th scope="col">hospital</th>
 <th scope="col" class="text">how</th><th scope="col" class="text">why</th></tr></thead><tbody>
 {% for gone in run.absences %}<tr><th scope="row">{{ gone.site }}</th><td class="text">{{ gone.kind }}</td><td class="text">{{ gone.reason }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}

@@ -57,17 +57,31 @@ _CODING = Use(
         *_CAVEATS,
     ),
 )
-_USES = {"icd-coding": _CODING}
 
 
-def use_of(task: str) -> Use:
-    """Return the words for a task; a task without words of its own gets those that hold for every model."""
-    return _USES.get(task) or Use(
-        intended=f"To study federated and private training on the task {task}; no clinical use is intended.",
+def use_of(task: str, *, question: str = "") -> Use:
+    """Return the words for a task.
+
+    Args:
+        task: its name.
+        question: what it asks of a stay, in words; empty for coding.
+    """
+    if task == "icd-coding":
+        return _CODING
+    asked = f" It answers: {question}" if question else ""
+    return Use(
+        intended=f"To study federated and private training on the task {task}; no clinical use is intended.{asked}",
         users="researchers of clinical machine learning",
-        out_of_scope=("Diagnosis, triage or treatment.", *_EVERYWHERE),
-        factors=_FACTORS,
-        evaluation="Held-out patients of the same hospitals: no patient is both in training and in evaluation.",
+        out_of_scope=(
+            "Diagnosis, triage or treatment: no prospective study stands behind its answers.",
+            "An alarm at the bedside, or an order of patients by risk.",
+            *_EVERYWHERE,
+        ),
+        factors=(*_FACTORS, "type of ward, reason of admission", "how often something is measured"),
+        evaluation=(
+            "Held-out patients of the same hospitals: no patient is both in training and evaluation. Labels follow a "
+            "definition over records, which is not a clinician's judgement."
+        ),
         ethics=_ETHICS,
         caveats=_CAVEATS,
     )

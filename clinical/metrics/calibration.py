@@ -26,14 +26,14 @@ class ReliabilityBin:
     Attributes:
         low: least probability of the bin.
         high: its upper end.
-        pairs: how many pairs.
+        questions: how many pairs.
         predicted: their mean probability, to within half a logit bin (0.05 where trained models live).
         observed: the share of pairs whose document has the code.
     """
 
     low: float
     high: float
-    pairs: int
+    questions: int
     predicted: float
     observed: float
 
@@ -81,12 +81,12 @@ def calibrate(histogram: ScoreHistogram) -> Calibration | None:
             ReliabilityBin(
                 low=_edge(int(own[0]) - 1),
                 high=_edge(int(own[-1])),
-                pairs=int(count),
+                questions=int(count),
                 predicted=float((pairs[own] * probability[own]).sum() / count),
                 observed=float(positives[own].sum() / count),
             )
         )
-    weights = np.array([each.pairs for each in bins]) / pairs.sum()
+    weights = np.array([each.questions for each in bins]) / pairs.sum()
     gaps = np.array([abs(each.predicted - each.observed) for each in bins])
     return Calibration(
         error=float(weights @ gaps),

@@ -6,16 +6,34 @@ seed, so the coordinator and every hospital build the same module and exchange n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import nn
 
+Reads = Literal["rows", "sequences"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a model is built, and what it reads: rows [N, F] or sequences [N, T, F], answered at every step."""
+
+    module: str
+    function: str
+    reads: Reads = "rows"
+
+
 MODELS = {
-    "mlp-s": ("clinical.models.mlp", "small"),
-    "mlp-m": ("clinical.models.mlp", "medium"),
-    "mlp-l": ("clinical.models.mlp", "large"),
+    "logistic": Entry("clinical.models.logistic", "linear"),
+    "mlp-s": Entry("clinical.models.mlp", "small"),
+    "mlp-m": Entry("clinical.models.mlp", "medium"),
+    "mlp-l": Entry("clinical.models.mlp", "large"),
+    "gru": Entry("clinical.models.gru", "recurrent", "sequences"),
+    "tcn": Entry("clinical.models.tcn", "convolutional", "sequences"),
+    "transformer": Entry("clinical.models.transformer", "transformer", "sequences"),
+    "ssm": Entry("clinical.models.ssm", "state_space", "sequences"),
 }
 
 
@@ -31,7 +49,7 @@ def build_model(name: str, *, features: int, codes: int, dropout: float, seed: i
             weights, on the device "meta", for a state that is loaded with ``assign=True``.
 
     Returns:
-        A module from float32 [N, F] to logits float32 [N, K].
+        A module from float32 [N, F] to logits float32 [N, K]; where it reads sequences, from [N, T, F] to [N, T, K].
 
     Raises:
         ValueError: no model has that name.
@@ -40,12 +58,12 @@ def build_model(name: str, *, features: int, codes: int, dropout: float, seed: i
         raise ValueError(f"model.name = {name!r} is unknown: choose one of {', '.join(MODELS)}")
     import torch
 
-    module, function = MODELS[name]
+    function = getattr(import_module(MODELS[name].module), MODELS[name].function)
     if seed is None:
         with torch.device("meta"):
-            hollow: nn.Module = getattr(import_module(module), function)(features, codes, dropout)
+            hollow: nn.Module = function(features, codes, dropout)
         return hollow
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: nn.Module = getattr(import_module(module), function)(features, codes, dropout)
+        model: nn.Module = function(features, codes, dropout)
     return model

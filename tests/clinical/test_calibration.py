@@ -35,7 +35,7 @@ def test_a_model_that_promises_too_much_is_told_by_how_much():
 
 def test_the_bins_hold_all_pairs_once_and_ascend():
     found = calibrate(ScoreHistogram.of(*_world(shift=0.4, documents=300)))
-    assert sum(each.pairs for each in found.bins) == 300 * 12
+    assert sum(each.questions for each in found.bins) == 300 * 12
     assert all(each.low <= each.predicted <= each.high for each in found.bins)
     assert all(one.high <= other.low + 1e-9 for one, other in zip(found.bins, found.bins[1:], strict=False))
 

@@ -83,6 +83,7 @@ def robustness_record():
         "format": 1,
         "kind": "robustness",
         "run": "4611",
+        "model_sha256": sha("model"),
         "documents": 312,
         "patients": 198,
         "perturbations": [perturbation(name, rate) for name, rate in (("mask", 0.31), ("negate", 0.22))],

@@ -172,6 +172,12 @@ def test_the_command_draws_the_page_and_a_signed_copy_with_its_signatures(folder
     assert run("verify", folder, "--key", tmp_path / "key.pub").exit_code == 0
 
 
+def test_robustness_of_another_model_is_not_shown_as_this_ones(folder):
+    other = robustness_record() | {"model_sha256": "0" * 64}
+    (folder / "robustness.json").write_text(json.dumps(other), encoding="utf-8")
+    assert "speaks of another model" in str(run("report", folder).exception)
+
+
 def test_no_signed_copy_of_a_changed_directory_is_drawn(folder, tmp_path):
     create_key(tmp_path / "key")
     sign(folder, read_private_key(tmp_path / "key"), name="R. Virchow", at=NOON)

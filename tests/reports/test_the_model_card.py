@@ -1,6 +1,7 @@
 """The model card: everything Mitchell et al. ask for, every number from the record, nothing taken for markup."""
 
 import re
+import shutil
 from html import unescape
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import wardround
 from reports.card import render_html, render_markdown
 from reports.document import Section, Table, to_html, to_markdown
 from reports.views import draw
+from tests.conftest import Consortium
+from tests.intensive_care import intensive_network
+
+__all__ = ["intensive_network"]  # a fixture
 
 HEADINGS = [
     "Model details",
@@ -110,13 +115,41 @@ def test_the_card_of_a_failed_run_says_that_there_is_no_model(consortium):
 
 
 def test_calibration_is_in_the_record_and_on_the_card(record):
-    found = record["final"]["calibration"]
-    assert f"{found['error']:.3f}" in render_markdown(record)
-    pairs = sum(row["pairs"] for row in found["bins"])
+    final = record["final"]
+    assert f"{final['calibration_error']:.3f}" in render_markdown(record)
+    pairs = sum(row["questions"] for row in final["calibration"])
     assert pairs > 0
     assert pairs % len(record["vocabulary"]["codes"]) == 0
-    del record["final"]["calibration"]
+    final["calibration"] = []
     assert "the record does not hold what it needs" in render_markdown(record)
+
+
+@pytest.fixture
+def predicted(intensive_network, tmp_path):
+    shutil.copytree(intensive_network, tmp_path / "wards")
+    consortium = Consortium(tmp_path / "wards", tmp_path / "runs")
+    return consortium.conduct(
+        task__name="mortality-24h",
+        model__name="logistic",
+        privacy__epsilon=0.0,
+        training__optimizer="adam",
+        training__learning_rate=0.02,
+        training__batch_patients=16,
+        federation__rounds=2,
+        evaluation__local_baseline=False,
+    )
+
+
+def test_the_card_of_an_outcome_tells_sub_groups_and_calibration(predicted):
+    card = render_markdown(predicted)
+    final = predicted["final"]
+    assert predicted["task"]["question"] in card
+    for group, scores in final["groups"].items():
+        assert f"| {group} | {scores['auroc']['value']:.3f}" in card
+    assert f"calibration error is {final['pooled']['calibration_error']['value']:.3f}" in card
+    assert "no clinical use is intended" in card
+    known = set().union(*map(numbers, texts_and_numbers(predicted))) | {"95"}
+    assert numbers(card) <= known
 
 
 def test_a_model_hub_reads_the_front_matter(record):
