@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clients.policy import PolicyRefusal
 from privacy.accounting import PoissonGaussian, accountant_of, certify, noise_multiplier_for
-from privacy.ledger import BudgetExhausted, Ledger
+from privacy.ledger import BudgetExhausted, Ledger, WrongUnit
 from privacy.statement import PrivacyStatement
 
 if TYPE_CHECKING:
@@ -196,6 +196,8 @@ def _reserve(study: Study, hospital: Hospital, wanted: dict[str, PoissonGaussian
                     study_digest=study.digest(),
                     purpose=study.study.name,
                 )
+            except WrongUnit as wrong:
+                raise PolicyRefusal(str(wrong)) from None
             except BudgetExhausted as exhausted:
                 for other in wanted:
                     if ledger.reservation(other) is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clients.admission import Plan, plan, training_patients
 from clients.policy import PolicyRefusal
 from privacy.accounting import PoissonGaussian, certify, epsilon
-from privacy.budget import committed
+from privacy.budget import PATIENT, check_unit, committed
 from privacy.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def forecast(study: Study, hospital: Hospital) -> Forecast:
     Raises:
         ValueError: the training split is empty, or no noise meets the study's epsilon.
         privacy.ledger.LedgerCorrupt: the ledger does not verify.
+        privacy.ledger.WrongUnit: the ledger is kept for hospitals, not for patients.
         privacy.accounting.AccountantsDisagree: the cost cannot be certified.
     """
     patients = training_patients(hospital)
@@ -90,7 +91,9 @@ def _committed(hospital: Hospital, *, reserved: bool) -> list[PoissonGaussian]:
     """What the ledger holds; a hospital without a ledger has promised nothing, and none is made for asking."""
     try:
         with Ledger.open(hospital.ledger, create=False) as ledger:
-            return committed(ledger.entries(), reserved=reserved)
+            entries = ledger.entries()
+            check_unit(entries, PATIENT)
+            return committed(entries, reserved=reserved)
     except FileNotFoundError:
         return []
 

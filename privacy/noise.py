@@ -88,6 +88,17 @@ class NoiseSource:
             self._fill(flat, std)
             return tensor.copy_(flat.view(tensor.shape))
 
+    def normals(self, count: int, *, std: float) -> NDArray[np.float64]:
+        """Returns `count` independent N(0, std^2) draws of float32 resolution, float64 [count].
+
+        Raises:
+            ValueError: `std` is negative or not finite.
+        """
+        import torch
+
+        drawn: NDArray[np.float64] = self.normal_(torch.empty(count, dtype=torch.float64), std=std).numpy()
+        return drawn
+
     def _fill(self, flat: Tensor, std: float) -> None:
         for start in range(0, flat.numel(), 2 * _PAIRS):
             part = flat[start : start + 2 * _PAIRS]

@@ -57,6 +57,7 @@ def render(record: Mapping[str, Any]) -> str:
         final=record.get("final"),
         alone=record.get("baselines", {}).get("local"),
         privacy=record.get("privacy", {}),
+        hospitals=record.get("hospital_privacy"),
         settings=_settings(record),
     )
 

@@ -18,6 +18,7 @@ from flwr.serverapp import ServerApp
 from server import answers, rounds
 from server.archive import Archive
 from server.exchange import VERDICT, ask
+from server.hospital_account import hiding_hospitals
 from server.roster import Roster, StudyFailed, StudyRefused, gather, vocabulary
 from server.terms import check_names
 from strategies import Settings, build_strategy
@@ -73,11 +74,11 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
             archive.note(vocabulary=_vocabulary(roster, codes, study))
         initial = _initial_model(study, roster, codes)
         progress = rounds.Progress(arrays=initial, roster=roster)
-        with _timed(archive, "rounds"):
+        with _timed(archive, "rounds"), hiding_hospitals(strategy, study, roster, initial, archive) as hiding:
             rounds.train(
                 grid,
                 study,
-                strategy,
+                hiding,
                 progress,
                 terms={"vocabulary": list(codes)},
                 after_round=lambda now: archive.note(rounds=now.rounds, curve=now.curve),

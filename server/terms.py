@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clinical.losses import LOSSES
 from clinical.models import MODELS
 from clinical.tasks import TASKS
-from strategies import STRATEGIES
+from strategies import AVERAGING, STRATEGIES
 from study.protocol import ProtocolError
 
 if TYPE_CHECKING:
@@ -38,12 +38,18 @@ def check_names(study: Study) -> None:
     """Check the plug-ins a study names.
 
     Raises:
-        ProtocolError: a task, model, loss or strategy is in no table; the message lists the table.
+        ProtocolError: a task, model, loss or strategy is in no table, or the strategy cannot hide hospitals; the
+            message lists what can be chosen.
     """
     _check("task.name", study.task.name, TASKS)
     _check("model.name", study.model.name, MODELS)
     _check("training.loss", study.training.loss, LOSSES)
     _check("federation.strategy", study.federation.strategy, STRATEGIES)
+    if study.privacy.hides_hospitals and study.federation.strategy not in AVERAGING:
+        raise ProtocolError(
+            f"federation.strategy = {study.federation.strategy!r} compares single hospitals, which no noise on a sum "
+            f"of them hides: under privacy.hospital-epsilon choose one of {', '.join(AVERAGING)}"
+        )
 
 
 def _check(key: str, name: str, table: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MODELS = {
+    "linear": ("clinical.models.mlp", "linear"),
     "mlp-s": ("clinical.models.mlp", "small"),
     "mlp-m": ("clinical.models.mlp", "medium"),
     "mlp-l": ("clinical.models.mlp", "large"),
