@@ -16,6 +16,7 @@ from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients import admission, cohort, training
+from clients.independence import require_independence
 from clients.policy import PolicyRefusal
 from clients.replies import put_arrays, put_counts, put_curve, put_judgement, put_tuning, verdict
 from clients.visit import Visit
@@ -81,6 +82,7 @@ def train(visit: Visit) -> RecordDict:
     model, planned = visit.model(), visit.plan
     content = verdict("ok")
     put_curve(content, visit, model)
+    require_independence(visit.study, model, visit.cohort.train)
     admission.charge(visit.hospital, planned, run=visit.run)
     report = training.train_round(
         visit.study,

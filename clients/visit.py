@@ -66,7 +66,7 @@ class Visit:
     @cached_property
     def plan(self) -> Plan:
         """The hospital's sampling, steps and noise."""
-        return admission.plan(self.study, admission.training_patients(self.hospital))
+        return admission.plan(self.study, admission.public_patients(self.hospital))
 
     def model(self) -> nn.Module:
         """Build the study's model with the weights that came."""
