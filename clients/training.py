@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clients.scoring import tune
+from clinical.averaging import TailAverage
 from clinical.learning import Batch, LearningReport, build_optimizer, learn, plain_gradient, shuffled_patients
 from clinical.losses import build_loss
 from clinical.metrics.thresholds import Thresholds, best_micro, choose_thresholds
@@ -88,28 +89,34 @@ def train_round(
 def train_alone(study: Study, plan: Plan, model: nn.Module, cohort: Cohort, name: str) -> tuple[nn.Module, Thresholds]:
     """Give one hospital the study's whole training without the others: the local arm of a comparison.
 
-    The rounds stay, as each starts the optimizer anew; so does the choice of the last or best round.
+    The rounds stay, as each starts the optimizer anew; so does the choice of the last or best round or their mean.
 
     Returns:
         The model, and thresholds chosen on this hospital's own tuning split.
     """
     best: tuple[float, dict[str, np.ndarray]] = (-1.0, {})
+    tail = TailAverage(study.federation.rounds)
     for number in range(1, study.federation.rounds + 1):
         train_round(study, plan, model, cohort.train, stream=f"{name}/alone/{number}", proximal_mu=0.0)
         if study.federation.keep == "best":
             micro_f1 = best_micro(tune(model, cohort.tuning).histogram).f1 or 0.0
             best = max(best, (micro_f1, model_arrays(model)), key=lambda each: each[0])
+        if study.training.average == "tail":
+            tail.add(number, model_arrays(model))
     if study.federation.keep == "best":
         _load(model, best[1])
+    if study.training.average == "tail":
+        _load(model, tail.mean())
     return model, choose_thresholds(tune(model, cohort.tuning).histogram)
 
 
 def _private_gradient(study: Study, plan: Plan, model: nn.Module, noise: NoiseSource) -> Callable[[Batch], float]:
-    from privacy.clipping import private_gradient
+    from privacy.clipping import Clipping, private_gradient
 
     loss = build_loss(study.training.loss)
     assert plan.noise_multiplier is not None
     multiplier = plan.noise_multiplier
+    clipping = Clipping(study.privacy.clip_norm, per_layer=study.privacy.clip_per_layer)
 
     def gradient(batch: Batch) -> float:
         report = private_gradient(
@@ -117,7 +124,7 @@ def _private_gradient(study: Study, plan: Plan, model: nn.Module, noise: NoiseSo
             batch.features,
             lambda logits: loss(logits, batch.labels),
             batch.patient,
-            clip_norm=study.privacy.clip_norm,
+            clip_norm=clipping,
             patients_expected=plan.sampling_rate * plan.patients,
             noise=noise,
             noise_multiplier=multiplier,

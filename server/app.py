@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import RecordDict
 from flwr.serverapp import ServerApp
 
+from clinical.averaging import TailAverage
 from server import answers, rounds
 from server.archive import Archive
 from server.exchange import VERDICT, ask
 from server.hospital_account import hiding_hospitals
 from server.roster import Roster, StudyFailed, StudyRefused, gather, vocabulary
 from server.terms import check_names
+from server.warm_start import warm_start
 from strategies import Settings, build_strategy
 from study.protocol import parse
 
@@ -72,8 +74,9 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
             roster.require(study.federation.quorum)
             codes = vocabulary(roster, study)
             archive.note(vocabulary=_vocabulary(roster, codes, study))
-        initial = _initial_model(study, roster, codes)
+        initial = warm_start(study, roster, codes, _initial_model(study, roster, codes))
         progress = rounds.Progress(arrays=initial, roster=roster)
+        tail = TailAverage(study.federation.rounds)
         with _timed(archive, "rounds"), hiding_hospitals(strategy, study, roster, initial, archive) as hiding:
             rounds.train(
                 grid,
@@ -81,8 +84,10 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
                 hiding,
                 progress,
                 terms={"vocabulary": list(codes)},
-                after_round=lambda now: archive.note(rounds=now.rounds, curve=now.curve),
+                after_round=lambda now: _after_round(archive, tail, now),
             )
+        if study.training.average == "tail" and tail.count:
+            progress.arrays = tail.mean()
         with _timed(archive, "evaluation"):
             questions = answers.Questions(grid, study, progress.roster, codes)
             _answer(questions, progress, archive, initial)
@@ -108,6 +113,12 @@ def _answer(questions: answers.Questions, progress: Progress, archive: Archive, 
     if questions.study.evaluation.local_baseline:
         with _timed(archive, "local baseline"):
             archive.note(baselines={"local": answers.judge_alone(questions, initial)})
+
+
+def _after_round(archive: Archive, tail: TailAverage, now: Progress) -> None:
+    archive.note(rounds=now.rounds, curve=now.curve)
+    if now.rounds[-1]["aggregated"]:
+        tail.add(len(now.rounds), now.arrays)
 
 
 def _initial_model(study: Study, roster: Roster, codes: tuple[str, ...]) -> Arrays:

@@ -45,6 +45,10 @@ def check_names(study: Study) -> None:
     _check("model.name", study.model.name, MODELS)
     _check("training.loss", study.training.loss, LOSSES)
     _check("federation.strategy", study.federation.strategy, STRATEGIES)
+    if study.model.warm_start == "titles" and study.task.name != "icd-coding":
+        raise ProtocolError(
+            f"model.warm-start = 'titles' needs codes to predict and task.name is {study.task.name!r}: choose none"
+        )
     if study.privacy.hides_hospitals and study.federation.strategy not in AVERAGING:
         raise ProtocolError(
             f"federation.strategy = {study.federation.strategy!r} compares single hospitals, which no noise on a sum "

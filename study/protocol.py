@@ -132,6 +132,7 @@ class Model:
 
     name: Name
     dropout: Annotated[float, Range(0, 1, high_open=True)]
+    warm_start: Annotated[str, Choice(("none", "titles"))]  # titles: the codes' public titles, read by the encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class Training:
     weight_decay: NotNegative
     batch_patients: Count  # expected patients a step
     local_epochs: Positive  # expected passes over the patients a round
+    average: Annotated[str, Choice(("none", "tail"))]  # tail: end with the mean of the second half's models
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ class Privacy:
     releases_epsilon: NotNegative  # the part of it that counts and metrics may cost alone; 0 leaves them uncovered
     delta: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
     clip_norm: Positive
+    clip_per_layer: bool  # each of L layers to clip_norm / sqrt(L) by itself
     reproducible_noise: bool
     hospital_epsilon: NotNegative  # of the models after each round, over the whole study, for a hospital
     hospital_delta: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
@@ -237,7 +240,12 @@ class Study:
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
-        """Refuse a threshold rule that noised counts cannot give."""
+        """Refuse a threshold rule that noised counts cannot give, and two answers to which model is kept."""
+        if self.training.average != "none" and self.federation.keep == "best":
+            raise ProtocolError(
+                f"training.average = {self.training.average!r} ends with a mean of rounds and federation.keep = 'best' "
+                "with one of them: choose keep = 'last' or average = 'none'"
+            )
         if not self.privacy.covers_releases:
             return
         if self.federation.keep == "best":
