@@ -4,8 +4,8 @@
 
 Every rung of the ladder is a study as a user would write it, run by the application itself over the same patients,
 splits and seeds (`server.laboratory`). Each rung's learning rate is chosen on the *tuning* split of a seed that no
-table uses, at epsilon 3. Scores are of held-out patients, mean ± sd over seeds. What is finished is kept in --work, so a
-run resumes. Laboratory conditions: choosing settings costs privacy too, and that cost is in no epsilon here.
+table uses, at epsilon 3. Scores are of held-out patients, mean ± sd over seeds. What is finished is kept in --work, so
+a run resumes. Laboratory conditions: choosing settings costs privacy too, and that cost is in no epsilon here.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def run(study: Study, laboratory: Laboratory, place: str, seed: int) -> dict[str
         placed = build(study.settings(), {"study.seed": seed, "study.output": str(folder)})
         record = perform(placed, laboratory.views(seed=seed), folder)
         scores = {name: score["value"] for name, score in record["final"]["pooled"].items()}
-        scores["tuning"] = record["curve"][-1]["micro_f1"]
+        scores["tuning"] = record["curve"][-1]["score"]
         note.write_text(json.dumps(scores), encoding="utf-8")
     found: dict[str, float] = json.loads(note.read_text(encoding="utf-8"))
     return found

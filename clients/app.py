@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients import admission, cohort, training
+from clients import admission, training
 from clients.independence import require_independence
 from clients.policy import PolicyRefusal
-from clients.replies import put_arrays, put_counts, put_curve, put_judgement, put_tuning, verdict
+from clients.replies import put_arrays, verdict
 from clients.visit import Visit
-from clinical.metrics.thresholds import Thresholds
 from clinical.notes import EncoderUnavailable
 from clinical.profile import ProfileError
 from privacy.ledger import BudgetExhausted
@@ -57,21 +56,13 @@ def answering(handler: Callable[[Visit], RecordDict]) -> Callable[[Message, Cont
 @app.query("admit")
 @answering
 def admit(visit: Visit) -> RecordDict:
-    """Decide on taking part; embed the notes; count documents per code."""
+    """Decide on taking part, read the records and say what the hospital brings."""
     if visit.terms["study-digest"] != visit.study.digest():
         raise PolicyRefusal("the coordinator announces another study than the one this node was given")
     planned = admission.admit(visit.study, visit.hospital, run=visit.run)
-    documents, report = cohort.read_documents(visit.study, visit.hospital)
-    embeddings, encoder = cohort.embed(visit.study, visit.hospital)
-    content = verdict(
-        "ok",
-        hospital=visit.hospital.name,
-        patients=planned.patients,
-        features=int(embeddings.vectors.shape[1]),
-        encoder=encoder,
-        plan=json.dumps(planned.as_dict()),
-    )
-    put_counts(content, visit, documents, report)
+    plan = json.dumps(planned.as_dict())
+    content = verdict("ok", hospital=visit.hospital.name, patients=planned.patients, plan=plan)
+    visit.work.put_offer(content)
     return content
 
 
@@ -79,16 +70,16 @@ def admit(visit: Visit) -> RecordDict:
 @answering
 def train(visit: Visit) -> RecordDict:
     """Judge the model that came on the tuning split, train it for a round, and send the update."""
-    model, planned = visit.model(), visit.plan
+    model, planned = visit.work.model(), visit.plan
     content = verdict("ok")
-    put_curve(content, visit, model)
-    require_independence(visit.study, model, visit.cohort.train)
+    visit.work.put_curve(content, model)
+    require_independence(visit.study, model, visit.work.examples())
     admission.charge(visit.hospital, planned, run=visit.run)
     report = training.train_round(
         visit.study,
         planned,
         model,
-        visit.cohort.train,
+        visit.work.examples(),
         stream=f"{visit.hospital.name}/{visit.round}",
         proximal_mu=visit.proximal_mu,
     )
@@ -100,23 +91,22 @@ def train(visit: Visit) -> RecordDict:
 @app.train("alone")
 @answering
 def alone(visit: Visit) -> RecordDict:
-    """Train the same model on this hospital only, choose its thresholds here, and judge it on the held-out split.
+    """Train the same model on this hospital only and judge it on the held-out split.
 
     The model stays here, so its training is not charged; what its metrics cost, or that nothing covers them, is as of
     all others.
     """
     content = verdict("ok")
-    model, thresholds = training.train_alone(visit.study, visit.plan, visit.model(), visit.cohort, visit.hospital.name)
-    put_judgement(content, visit, model, thresholds, purpose="alone/held-out")
+    visit.work.put_alone(content)
     return content
 
 
 @app.evaluate("tune")
 @answering
 def tune(visit: Visit) -> RecordDict:
-    """Bin the final model's scores on the tuning split by code, for the thresholds."""
+    """Count the final model's scores on the tuning split, for the thresholds."""
     content = verdict("ok")
-    put_tuning(content, visit, visit.model())
+    visit.work.put_tuning(content, visit.work.model())
     return content
 
 
@@ -125,7 +115,7 @@ def tune(visit: Visit) -> RecordDict:
 def judge(visit: Visit) -> RecordDict:
     """Count the final model's hits and misses on the held-out split."""
     content = verdict("ok")
-    put_judgement(content, visit, visit.model(), Thresholds.from_arrays(visit.arrays("thresholds")), purpose="held-out")
+    visit.work.put_judgement(content, visit.work.model())
     return content
 
 

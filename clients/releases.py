@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clinical.learning import Examples
     from clinical.metrics.thresholds import Thresholds
     from clinical.tasks.coding import Documents
+    from clinical.tasks.prediction import PredictionTask
     from privacy.noise import NoiseSource
 
 CODES_NORM = 4.0  # a patient with sixteen codes
@@ -60,3 +61,18 @@ def noised_judgement(
     logits = predict(model, examples.features)
     rows = judgement_contributions(logits, examples.truth, examples.patient, thresholds)
     return NoisySum(JUDGEMENT_NORM, multiplier).release(rows, noise)
+
+
+def noised_outcomes(
+    task: PredictionTask,
+    predictions: np.ndarray,
+    answers: np.ndarray,
+    patient: np.ndarray,
+    *,
+    multiplier: float,
+    noise: NoiseSource,
+) -> np.ndarray:
+    """Count predictions against answers with noise, every patient once: see `clinical.metrics.noised_outcomes`."""
+    from clinical.metrics.noised_outcomes import NORM, contributions
+
+    return NoisySum(NORM, multiplier).release(contributions(task, predictions, answers, patient), noise)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clients.scoring import tune
 from clinical.averaging import TailAverage
 from clinical.learning import Batch, LearningReport, build_optimizer, learn, plain_gradient, shuffled_patients
-from clinical.losses import build_loss
-from clinical.metrics.thresholds import Thresholds, best_micro, choose_thresholds
+from clinical.losses import build_loss, build_outcome_loss
 from clinical.models import build_model
+from clinical.tasks import family_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from clients.admission import Plan
-    from clients.cohort import Cohort
-    from clinical.learning import Examples
+    from clinical.learning import Cases
+    from clinical.losses import Loss
     from privacy.noise import NoiseSource
     from study.protocol import Study
 
@@ -50,7 +50,7 @@ def model_arrays(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def train_round(
-    study: Study, plan: Plan, model: nn.Module, examples: Examples, *, stream: str, proximal_mu: float
+    study: Study, plan: Plan, model: nn.Module, examples: Cases, *, stream: str, proximal_mu: float
 ) -> LearningReport:
     """Train ``model`` in place for one round's steps under the study's settings.
 
@@ -78,7 +78,7 @@ def train_round(
         batches: Iterable[np.ndarray] = shuffled_patients(
             examples.patients, batch_patients=batch_patients, steps=plan.steps, rng=rng
         )
-        gradient = plain_gradient(model, build_loss(study.training.loss))
+        gradient = plain_gradient(model, study_loss(study))
     else:
         noise = noise_source(study, stream)
         batches = _poisson_batches(examples.patients, plan.sampling_rate, plan.steps, noise)
@@ -86,34 +86,46 @@ def train_round(
     return learn(model, examples, batches, optimizer=optimizer, gradient=gradient, proximal_mu=proximal_mu)
 
 
-def train_alone(study: Study, plan: Plan, model: nn.Module, cohort: Cohort, name: str) -> tuple[nn.Module, Thresholds]:
+def train_alone(
+    study: Study, plan: Plan, model: nn.Module, examples: Cases, *, name: str, score: Callable[[nn.Module], float]
+) -> nn.Module:
     """Give one hospital the study's whole training without the others: the local arm of a comparison.
 
     The rounds stay, as each starts the optimizer anew; so does the choice of the last or best round or their mean.
 
-    Returns:
-        The model, and thresholds chosen on this hospital's own tuning split.
+    Args:
+        study: the agreed study.
+        plan: the hospital's sampling rate and noise.
+        model: the model every hospital starts from; trained in place.
+        examples: the training split.
+        name: the hospital's, for its randomness.
+        score: says of a model how good it is on this hospital's own tuning split, higher is better.
     """
-    best: tuple[float, dict[str, np.ndarray]] = (-1.0, {})
+    best: tuple[float, dict[str, np.ndarray]] = (-math.inf, model_arrays(model))
     tail = TailAverage(study.federation.rounds)
     for number in range(1, study.federation.rounds + 1):
-        train_round(study, plan, model, cohort.train, stream=f"{name}/alone/{number}", proximal_mu=0.0)
+        train_round(study, plan, model, examples, stream=f"{name}/alone/{number}", proximal_mu=0.0)
         if study.federation.keep == "best":
-            micro_f1 = best_micro(tune(model, cohort.tuning).histogram).f1 or 0.0
-            best = max(best, (micro_f1, model_arrays(model)), key=lambda each: each[0])
+            best = max(best, (score(model), model_arrays(model)), key=lambda each: each[0])
         if study.training.average == "tail":
             tail.add(number, model_arrays(model))
     if study.federation.keep == "best":
         _load(model, best[1])
     if study.training.average == "tail":
         _load(model, tail.mean())
-    return model, choose_thresholds(tune(model, cohort.tuning).histogram)
+    return model
+
+
+def study_loss(study: Study) -> Loss:
+    """Return the study's criterion: over codes, or over what is asked of a stay."""
+    prediction = family_of(study.task.name) == "prediction"
+    return build_outcome_loss(study.training.loss) if prediction else build_loss(study.training.loss)
 
 
 def _private_gradient(study: Study, plan: Plan, model: nn.Module, noise: NoiseSource) -> Callable[[Batch], float]:
     from privacy.clipping import Clipping, private_gradient
 
-    loss = build_loss(study.training.loss)
+    loss = study_loss(study)
     assert plan.noise_multiplier is not None
     multiplier = plan.noise_multiplier
     clipping = Clipping(study.privacy.clip_norm, per_layer=study.privacy.clip_per_layer)
@@ -122,7 +134,7 @@ def _private_gradient(study: Study, plan: Plan, model: nn.Module, noise: NoiseSo
         report = private_gradient(
             model,
             batch.features,
-            lambda logits: loss(logits, batch.labels),
+            lambda outputs: batch.losses(loss, outputs),
             batch.patient,
             clip_norm=clipping,
             patients_expected=plan.sampling_rate * plan.patients,

@@ -6,19 +6,19 @@ What a message may hold stands here, what a reply may hold in `clients.replies`,
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clients import admission, cohort, training
+from clients import admission, training
 from clients.hospital import Hospital, locate
+from clients.work import open_work
 from study.protocol import Study, parse
 
 if TYPE_CHECKING:
     import numpy as np
     from flwr.app import ConfigRecord, Context, Message, RecordDict
-    from torch import nn
 
     from clients.admission import Plan
-    from clients.cohort import Cohort
+    from clients.work import Work
     from privacy.noise import NoiseSource
 
 
@@ -42,12 +42,6 @@ class Visit:
         """What the coordinator says besides the model."""
         return self.content.config_records["config"]
 
-    @cached_property
-    def codes(self) -> tuple[str, ...]:
-        """The agreed vocabulary, K codes."""
-        listed: Any = self.terms["vocabulary"]
-        return tuple(listed)
-
     @property
     def round(self) -> int:
         """The number of the round, from 1."""
@@ -59,19 +53,14 @@ class Visit:
         return float(str(self.terms.get("proximal-mu", 0.0)))
 
     @cached_property
-    def cohort(self) -> Cohort:
-        """The hospital's examples for the agreed vocabulary."""
-        return cohort.assemble(self.study, self.hospital, self.codes)
+    def work(self) -> Work:
+        """What the study asks for, on this hospital's records."""
+        return open_work(self)
 
     @cached_property
     def plan(self) -> Plan:
         """The hospital's sampling, steps and noise."""
         return admission.plan(self.study, admission.public_patients(self.hospital))
-
-    def model(self) -> nn.Module:
-        """Build the study's model with the weights that came."""
-        features = self.cohort.train.features.shape[1]
-        return training.load_model(self.study, self.arrays("arrays"), features=features, codes=len(self.codes))
 
     def arrays(self, record: str) -> dict[str, np.ndarray]:
         """Return the numpy arrays of one record of the message."""

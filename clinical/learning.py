@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -30,11 +30,24 @@ DENSE_CELLS = 200_000_000  # labels up to this many cells are kept dense: one by
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All documents of some patients: features [B, D], labels [B, K] as float32, patient int64 [B] in 0..P-1."""
+    """All examples of some patients.
+
+    Attributes:
+        features: float32 [B, D], or sequences [B, T, F].
+        labels: float32 [B, K], or [B, T, 1]; NaN where nothing is asked.
+        patient: int64 [B] in 0..P-1.
+        weight: float32 [B], what each example counts; None where each counts 1.
+    """
 
     features: Tensor
     labels: Tensor
     patient: Tensor
+    weight: Tensor | None = None
+
+    def losses(self, loss: Loss, outputs: Tensor) -> Tensor:
+        """Return each example's loss, weighed: float32 [B]."""
+        each = loss(outputs, self.labels)
+        return each if self.weight is None else each * self.weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,21 @@ class LearningReport:
     steps: int
     documents: int
     loss: float | None  # mean per document over all steps; None when every batch was empty
+
+
+class Cases(Protocol):
+    """One split of a hospital as the learner sees it, whatever its examples are."""
+
+    @property
+    def patients(self) -> int:
+        """P, the number of patients."""
+
+    @property
+    def features(self) -> Tensor:
+        """What a model reads: float32 [N, D] or [N, T, F], patient after patient."""
+
+    def batch(self, patients: np.ndarray) -> Batch:
+        """Gather all examples of ``patients`` (int64 [P'], each at most once)."""
 
 
 class Examples:
@@ -59,9 +87,8 @@ class Examples:
         """
         import torch
 
-        order = np.argsort(patient, kind="stable")
-        _, counts = np.unique(patient, return_counts=True)
-        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)  # [P + 1]
+        order, self.starts = by_patient(patient)
+        counts = np.diff(self.starts)
         self.features = torch.from_numpy(np.ascontiguousarray(features[order], dtype=np.float32))
         self._sparse = labels[order].tocsr().astype(np.uint8)
         dense = self._sparse.shape[0] * self._sparse.shape[1] <= DENSE_CELLS
@@ -92,16 +119,77 @@ class Examples:
         """Gather all documents of ``patients`` (int64 [P'], each at most once)."""
         import torch
 
-        starts, counts = self.starts[patients], np.diff(self.starts)[patients]
-        patient = np.repeat(np.arange(len(patients)), counts)
-        first = np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(patients) else np.zeros(0, np.int64)
-        rows = np.arange(len(patient)) - first[patient] + starts[patient] if len(patient) else patient
-        index = torch.from_numpy(rows.astype(np.int64))
+        rows, patient = rows_of(self.starts, patients)
+        index = torch.from_numpy(rows)
         if self._dense is None:
             labels = torch.from_numpy(self._sparse[rows].toarray())
         else:
             labels = self._dense.index_select(0, index)
-        return Batch(self.features.index_select(0, index), labels.float(), torch.from_numpy(patient.astype(np.int64)))
+        return Batch(self.features.index_select(0, index), labels.float(), torch.from_numpy(patient))
+
+
+class Questions:
+    """One split of a hospital's stays: what is asked of each, patient-contiguous as `Examples` are.
+
+    Attributes:
+        features: float32 [N, T, F], a stay each, or [M, F], a question each.
+        labels: float32 [N, T, 1] or [M, 1] on the model's scale, NaN where nothing is asked.
+        patient: int64, the patient of each example in 0..P-1.
+    """
+
+    def __init__(
+        self, features: np.ndarray, labels: np.ndarray, patient: np.ndarray, weight: np.ndarray | None = None
+    ) -> None:
+        """Sort the examples by patient.
+
+        Args:
+            features: float32 [N, T, F] or [M, F].
+            labels: float32 [N, T] or [M], NaN where nothing is asked.
+            patient: int64, any integers; equal numbers are one patient.
+            weight: float32 [N] or [M], what each example counts; None where each counts 1.
+        """
+        import torch
+
+        order, self.starts = by_patient(patient)
+        self.patient = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        self.features = torch.from_numpy(np.ascontiguousarray(features[order], dtype=np.float32))
+        self.labels = torch.from_numpy(np.ascontiguousarray(labels[order], dtype=np.float32)[..., None])
+        self._weight = None if weight is None else torch.from_numpy(np.asarray(weight[order], dtype=np.float32))
+        asked = ~np.isnan(labels[order])
+        self._steps = asked.shape[1] - np.argmax(asked[:, ::-1], axis=1) if asked.ndim == 2 else None
+
+    @property
+    def patients(self) -> int:
+        """P, the number of patients."""
+        return len(self.starts) - 1
+
+    def batch(self, patients: np.ndarray) -> Batch:
+        """Gather all examples of ``patients``; sequences end with the last thing asked of any of them."""
+        import torch
+
+        rows, patient = rows_of(self.starts, patients)
+        index = torch.from_numpy(rows)
+        features, labels = self.features.index_select(0, index), self.labels.index_select(0, index)
+        if self._steps is not None:
+            steps = int(self._steps[rows].max(initial=1))
+            features, labels = features[:, :steps], labels[:, :steps]
+        weight = None if self._weight is None else self._weight.index_select(0, index)
+        return Batch(features, labels, torch.from_numpy(patient), weight)
+
+
+def by_patient(patient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order examples patient after patient: the order int64 [N], and where each patient starts, int64 [P + 1]."""
+    _, counts = np.unique(patient, return_counts=True)
+    return np.argsort(patient, kind="stable"), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def rows_of(starts: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the rows of some patients and each row's patient in 0..P'-1: int64 [B] each."""
+    first, counts = starts[patients], np.diff(starts)[patients]
+    patient = np.repeat(np.arange(len(patients)), counts)
+    before = np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(patients) else np.zeros(0, np.int64)
+    rows = np.arange(len(patient)) - before[patient] + first[patient] if len(patient) else patient
+    return rows.astype(np.int64), patient.astype(np.int64)
 
 
 def shuffled_patients(
@@ -121,20 +209,21 @@ def shuffled_patients(
 
 
 def plain_gradient(model: nn.Module, loss: Loss) -> Callable[[Batch], float]:
-    """Return the ordinary gradient step: the mean over the batch's documents, without any guarantee."""
+    """Return the ordinary gradient step: the mean over the batch's examples, without any guarantee."""
 
     def gradient(batch: Batch) -> float:
         model.zero_grad(set_to_none=True)
-        each = loss(model(batch.features), batch.labels)
-        each.mean().backward()
-        return float(each.detach().sum())
+        each = batch.losses(loss, model(batch.features))
+        total = each.sum()
+        (total / (len(each) if batch.weight is None else batch.weight.sum())).backward()
+        return float(total.detach())
 
     return gradient
 
 
 def learn(
     model: nn.Module,
-    examples: Examples,
+    examples: Cases,
     batches: Iterable[np.ndarray],
     *,
     optimizer: Optimizer,
@@ -188,7 +277,7 @@ def build_optimizer(name: str, model: nn.Module, *, learning_rate: float, weight
 
 
 def predict(model: nn.Module, features: Tensor, *, rows: int = 4096) -> np.ndarray:
-    """Return logits float32 [N, K] without gradients, a block of rows at a time."""
+    """Return logits float32 [N, K] or [N, T, K] without gradients, a block of examples at a time."""
     import torch
 
     model.eval()

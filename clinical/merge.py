@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from meds import schema as meds
 
 from clinical.events import HospitalWriter, read_manifest, read_splits, scan_events, write_splits
+from clinical.labels import list_labels, read_labels, write_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import pyarrow as pa
-
     from clinical.events import Manifest
 
-__all__ = ["Site", "code_titles", "describe_sources", "merge_hospitals", "renumber_sites"]
+__all__ = ["Site", "code_titles", "describe_sources", "labels_of", "merge_hospitals", "renumber_sites"]
 
 _NUMBERS: Final = ("subject_id", "hadm_id", "stay_id")
 
@@ -39,6 +39,10 @@ class Site:
         """Read the events shard by shard, as `scan_events` does, with the moved numbers."""
         for events in scan_events(self.path, prefixes=prefixes, columns=columns):
             yield self._moved(events)
+
+    def labels(self, task: str) -> pa.Table:
+        """Read a task's labels, as `clinical.labels.read_labels` does, with the moved numbers."""
+        return self._moved(read_labels(self.path, task))
 
     def _moved(self, events: pa.Table) -> pa.Table:
         """Move the numbers of one table."""
@@ -76,7 +80,7 @@ def renumber_sites(hospitals: Sequence[Path]) -> list[Site]:
 def merge_hospitals(paths: Sequence[Path], out: Path) -> Manifest:
     """Bring hospitals together into one, as central training would see them.
 
-    Each event keeps its site and each patient his or her split; numbers move as `renumber_sites` says.
+    Each event keeps its site, each patient his or her split and labels; numbers move as `renumber_sites` says.
 
     Args:
         paths: the hospitals; their order decides the numbers.
@@ -101,7 +105,18 @@ def merge_hospitals(paths: Sequence[Path], out: Path) -> Manifest:
             for events in site.scan():
                 writer.append(events)
     write_splits(out, splits)
+    for task, labels in labels_of(sites).items():
+        write_labels(out, task, labels)
     return writer.manifest
+
+
+def labels_of(sites: Sequence[Site]) -> dict[str, pa.Table]:
+    """Read the labels of several hospitals, by task, with the moved numbers; a task need not be everywhere."""
+    found: dict[str, list[pa.Table]] = {}
+    for site in sites:
+        for task in list_labels(site.path):
+            found.setdefault(task, []).append(site.labels(task))
+    return {task: pa.concat_tables(tables) for task, tables in found.items()}
 
 
 def describe_sources(sites: Sequence[Site]) -> str:

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clinical.events import HospitalWriter, list_hospitals, scan_events, write_splits
-from clinical.merge import code_titles, describe_sources, merge_hospitals, renumber_sites
+from clinical.labels import list_labels, read_labels, write_labels
+from clinical.merge import code_titles, describe_sources, labels_of, merge_hospitals, renumber_sites
 from clinical.profile import EVENT_SCHEMA, PREFIX_OF_SYSTEM
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ def partition_hospital(
         PartitionError: an argument is out of range, some hospital would be too small, or `out` holds something.
         ProfileError: `src` is no hospital.
 
-    Guarantee: every event of every patient lands in exactly one hospital, which becomes its site. Splits are stratified
-    anew within each hospital. The same source, arguments and seed give the same division.
+    Guarantee: every event and label of every patient lands in exactly one hospital, which becomes its site. Splits are
+    stratified anew within each hospital. The same source, arguments and seed give the same division.
     """
     division = Division(method, hospitals, alpha, column, minimum_patients)
     out = Path(out).absolute()
@@ -152,7 +153,7 @@ def partition_hospital(
 
 
 def split_hospital(hospital: Path, *, seed: int) -> dict[int, str]:
-    """Stratify a hospital's patients into train, tuning and held_out by their codes, and write the splits.
+    """Stratify a hospital's patients into train, tuning and held_out by codes and outcomes, and write the splits.
 
     Args:
         hospital: a hospital's folder.
@@ -175,12 +176,26 @@ def split_hospital(hospital: Path, *, seed: int) -> dict[int, str]:
         rows.append(np.searchsorted(here, pairs["subject_id"].to_numpy()) + sum(map(len, patients)))
         columns.append(np.array([codes.setdefault(code, len(codes)) for code in pairs["code"].to_pylist()], np.int64))
         patients.append(here)
-    carried = (np.concatenate(rows), np.concatenate(columns))
     everybody = np.concatenate(patients)
+    for task, affected in _affected(hospital).items():
+        where = np.flatnonzero(np.isin(everybody, affected))
+        rows.append(where)
+        columns.append(np.full(len(where), codes.setdefault(task, len(codes)), np.int64))
+    carried = (np.concatenate(rows), np.concatenate(columns))
     labels = csr_matrix((np.ones(len(carried[0]), np.int64), carried), shape=(len(everybody), max(len(codes), 1)))
     splits = stratified_split(labels, everybody, seed=seed)
     write_splits(hospital, splits)
     return splits
+
+
+def _affected(hospital: Path) -> dict[str, NDArray[np.int64]]:
+    """Name, for each task with yes-or-no labels, the patients with a yes; rare outcomes then reach every split."""
+    affected = {}
+    for task in list_labels(hospital):
+        labels = read_labels(hospital, task)
+        yes = labels.filter(pc.fill_null(labels["boolean_value"], fill_value=False))
+        affected[f"labels/{task}"] = pc.unique(yes["subject_id"]).to_numpy()
+    return affected
 
 
 def _patients(sites: Sequence[Site]) -> NDArray[np.int64]:
@@ -319,6 +334,10 @@ def _write_network(sites: Sequence[Site], out: Path, placement: Placement, *, so
                 goes_to = placement.of(events["subject_id"].to_numpy())
                 for hospital in np.unique(goes_to):
                     writers[hospital].append(events.filter(pa.array(goes_to == hospital)))
+    for task, labels in labels_of(sites).items():
+        goes_to = placement.of(labels["subject_id"].to_numpy())
+        for hospital in np.unique(goes_to):
+            write_labels(out / names[hospital], task, labels.filter(pa.array(goes_to == hospital)))
     for name in names:
         split_hospital(out / name, seed=seed)
     return [writer.manifest for writer in writers]

@@ -52,6 +52,19 @@ def line_chart(series: Mapping[str, Points], *, x: str, y: str) -> Markup:
     return head + Markup("").join(parts) + Markup("</svg>")
 
 
+def calibration_chart(tenths: Sequence[Mapping[str, float]]) -> Markup:
+    """Draw how often a yes came against how often it was predicted, by tenths of probability.
+
+    Args:
+        tenths: mean predicted probability ("predicted") and share of yeses ("observed") of each tenth, ascending.
+    """
+    if not tenths:
+        return Markup("")
+    points = [(100 * each["predicted"], 100 * each["observed"]) for each in tenths]
+    series = {"the model": points, "perfect": [(0.0, 0.0), (100.0, 100.0)]}
+    return line_chart(series, x="predicted, %", y="came true, %")
+
+
 class _Scale:
     """From data to picture."""
 

@@ -56,6 +56,58 @@ code { font-size: .85em; overflow-wrap: anywhere; }
   .wide { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: .18rem .5rem .18rem 0; } }
 """
 
+CODING = """<h2>Hospitals</h2>
+<div class="wide"><table><caption>Held-out patients of each hospital, rule "{{ final.rule }}"; 95 % bootstrap intervals over patients</caption>
+<thead><tr><th scope="col">hospital</th><th scope="col">micro-F1</th>{% if alone %}<th scope="col">micro-F1, alone</th>{% endif %}
+<th scope="col">macro-F1</th><th scope="col">precision at 8</th><th scope="col">MAP</th><th scope="col">micro AUC</th></tr></thead><tbody>
+{% for site, scores in final.sites|dictsort %}<tr><th scope="row">{{ site }}</th><td>{{ scores.micro_f1|score }}</td>
+{% if alone %}<td>{{ alone.sites[site].micro_f1|score if site in alone.sites else '–' }}</td>{% endif %}
+<td>{{ scores.macro_f1|score }}</td><td>{{ scores.precision_at_8|score }}</td><td>{{ scores.mean_average_precision|score }}</td>
+<td>{{ scores.micro_auc|score }}</td></tr>{% endfor %}
+<tr><th scope="row">all, pooled</th><td>{{ final.pooled.micro_f1|score }}</td>{% if alone %}<td>{{ alone.pooled.micro_f1|score }}</td>{% endif %}
+<td>{{ final.pooled.macro_f1|score }}</td><td>{{ final.pooled.precision_at_8|score }}</td>
+<td>{{ final.pooled.mean_average_precision|score }}</td><td>{{ final.pooled.micro_auc|score }}</td></tr></tbody></table></div>
+<h2>All metrics</h2>
+<div class="wide"><table><caption>Pooled from counts over all hospitals, never averaged over sites. Macro metrics are over codes with a positive:
+{{ final.pooled.macro_f1.codes }} of {{ run.vocabulary.codes|length }}; {{ final.withheld.fully }} codes were withheld everywhere and
+{{ final.withheld.partly }} somewhere because too few patients have them.</caption>
+<thead><tr><th scope="col">metric</th><th scope="col">rule "{{ final.rule }}"</th>{% for rule in final.rules %}<th scope="col">{{ rule }}</th>{% endfor %}</tr></thead><tbody>
+{% for key, name in metrics.items() %}{% if key in final.pooled %}<tr><th scope="row">{{ name }}</th><td>{{ final.pooled[key]|score }}</td>
+{% for rule, scores in final.rules.items() %}<td>{{ scores[key].value|score if key in scores else '–' }}</td>{% endfor %}</tr>{% endif %}{% endfor %}
+</tbody></table></div>
+<h2>Thresholds</h2>
+<div class="wide"><table><caption>Chosen once on the pooled tuning split</caption><thead><tr><th scope="col">rule</th><th scope="col">codes</th>
+<th scope="col">probability</th></tr></thead><tbody>
+{% for rule, points in run.thresholds.items() %}{% for point in points %}<tr><th scope="row">{{ rule }}</th><td>{{ point.codes }}</td>
+<td>{{ point.probability|score }}</td></tr>{% endfor %}{% endfor %}</tbody></table></div>
+<h2>Codes</h2>
+<div class="wide"><table><caption>Each code of the vocabulary on held-out patients; – is withheld or undefined</caption>
+<thead><tr><th scope="col">code</th><th scope="col" class="text">title</th><th scope="col">positives</th><th scope="col">predicted</th>
+<th scope="col">precision</th><th scope="col">recall</th><th scope="col">F1</th><th scope="col">AUC</th></tr></thead><tbody>
+{% for row in final.codes %}<tr><th scope="row">{{ row.code }}</th><td class="text">{{ run.vocabulary.codes[loop.index0].title or '' }}</td>
+<td>{{ row.positives if row.positives is not none else '–' }}</td><td>{{ row.predicted if row.predicted is not none else '–' }}</td>
+<td>{{ row.precision|score }}</td><td>{{ row.recall|score }}</td><td>{{ row.f1|score }}</td><td>{{ row.auc|score }}</td></tr>
+{% endfor %}</tbody></table></div>
+"""
+
+PREDICTION = """<h2>Hospitals</h2>
+<div class="wide"><table><caption>Held-out patients of each hospital; 95 % bootstrap intervals over patients</caption>
+<thead><tr><th scope="col">hospital</th>{% for name in outcomes.values() %}<th scope="col">{{ name }}</th>{% endfor %}
+{% if alone %}<th scope="col">{{ outcomes[lead] }}, alone</th>{% endif %}</tr></thead><tbody>
+{% for site, scores in final.sites|dictsort %}<tr><th scope="row">{{ site }}</th>{% for key in outcomes %}<td>{{ scores[key]|score }}</td>{% endfor %}
+{% if alone %}<td>{{ alone.sites[site][lead]|score if site in alone.sites else '–' }}</td>{% endif %}</tr>{% endfor %}
+<tr><th scope="row">all, pooled</th>{% for key in outcomes %}<td>{{ final.pooled[key]|score }}</td>{% endfor %}
+{% if alone %}<td>{{ alone.pooled[lead]|score }}</td>{% endif %}</tr></tbody></table></div>
+<p>Pooled from sums over all hospitals, never averaged over sites.{% if final.withheld %} Withheld, because too few patients stand on one
+side of the answer: {{ final.withheld|join(', ') }}; they are not in the pooled row.{% endif %}</p>
+{% if calibration %}<h2>Calibration</h2>{{ calibration|safe }}{% endif %}
+{% if final.groups %}<h2>Sub-groups</h2>
+<div class="wide"><table><caption>Held-out patients of all hospitals that may show the group; groups with too few patients are left out</caption>
+<thead><tr><th scope="col">group</th>{% for name in outcomes.values() %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
+{% for group, scores in final.groups|dictsort %}<tr><th scope="row">{{ group }}</th>{% for key in outcomes %}<td>{{ scores[key]|score }}</td>{% endfor %}</tr>{% endfor %}
+</tbody></table></div>{% endif %}
+"""
+
 TEMPLATE = (
     """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -66,14 +118,18 @@ TEMPLATE = (
 <h1>{{ run.study.study.name }}</h1></header>
 {% if run.status != 'completed' %}
 <p class="answer bad">This run is {{ run.status }}{% if run.reason %}: {{ run.reason }}{% endif %}.</p>
+{% elif final and final.family == 'prediction' %}
+<p class="answer">{{ run.task.question }} The federated model answers with {{ outcomes[lead] }} {{ final.pooled[lead]|score }}
+{{ run.task.unit if lead == 'mae' }} on held-out patients of {{ final.sites|length }} hospitals{% if alone %}; hospitals training alone reach
+{{ alone.pooled[lead]|score }} on the same patients{% endif %}.</p>
 {% elif final %}
 <p class="answer">The federated model reaches micro-F1 {{ final.pooled.micro_f1|score }} on held-out patients of
 {{ final.sites|length }} hospitals{% if alone %}; hospitals training alone reach {{ alone.pooled.micro_f1|score }} on the
 same patients{% endif %}.</p>
 {% endif %}
 {% if final and final.noised %}<p>These scores carry noise: they are read from sums in which no single patient can be made out, so they have no
-bootstrap intervals, no table by code and no macro averages.</p>{% endif %}
-{% if final and final.collapse %}<p class="bad">{{ final.collapse }}</p>{% endif %}
+bootstrap intervals{{ ', no table by code and no macro averages' if final.family == 'coding' else '; each patient counts once in them, however often something was asked' }}.</p>{% endif %}
+{% if final and final.family == 'coding' and final.collapse %}<p class="bad">{{ final.collapse }}</p>{% endif %}
 
 <h2>Privacy</h2>
 {% if privacy %}
@@ -122,46 +178,15 @@ in a round, {{ '%.3g'|format(plan.study_noise_over_reach) }} times over the whol
 
 {% if curve %}<h2>Training</h2>{{ curve|safe }}{% endif %}
 {% if final %}
-<h2>Hospitals</h2>
-<div class="wide"><table><caption>Held-out patients of each hospital, rule "{{ final.rule }}"; 95 % bootstrap intervals over patients</caption>
-<thead><tr><th scope="col">hospital</th><th scope="col">micro-F1</th>{% if alone %}<th scope="col">micro-F1, alone</th>{% endif %}
-<th scope="col">macro-F1</th><th scope="col">precision at 8</th><th scope="col">MAP</th><th scope="col">micro AUC</th></tr></thead><tbody>
-{% for site, scores in final.sites|dictsort %}<tr><th scope="row">{{ site }}</th><td>{{ scores.micro_f1|score }}</td>
-{% if alone %}<td>{{ alone.sites[site].micro_f1|score if site in alone.sites else '–' }}</td>{% endif %}
-<td>{{ scores.macro_f1|score }}</td><td>{{ scores.precision_at_8|score }}</td><td>{{ scores.mean_average_precision|score }}</td>
-<td>{{ scores.micro_auc|score }}</td></tr>{% endfor %}
-<tr><th scope="row">all, pooled</th><td>{{ final.pooled.micro_f1|score }}</td>{% if alone %}<td>{{ alone.pooled.micro_f1|score }}</td>{% endif %}
-<td>{{ final.pooled.macro_f1|score }}</td><td>{{ final.pooled.precision_at_8|score }}</td>
-<td>{{ final.pooled.mean_average_precision|score }}</td><td>{{ final.pooled.micro_auc|score }}</td></tr></tbody></table></div>
-<h2>All metrics</h2>
-<div class="wide"><table><caption>Pooled from counts over all hospitals, never averaged over sites. Macro metrics are over codes with a positive:
-{{ final.pooled.macro_f1.codes }} of {{ run.vocabulary.codes|length }}; {{ final.withheld.fully }} codes were withheld everywhere and
-{{ final.withheld.partly }} somewhere because too few patients have them.</caption>
-<thead><tr><th scope="col">metric</th><th scope="col">rule "{{ final.rule }}"</th>{% for rule in final.rules %}<th scope="col">{{ rule }}</th>{% endfor %}</tr></thead><tbody>
-{% for key, name in metrics.items() %}{% if key in final.pooled %}<tr><th scope="row">{{ name }}</th><td>{{ final.pooled[key]|score }}</td>
-{% for rule, scores in final.rules.items() %}<td>{{ scores[key].value|score if key in scores else '–' }}</td>{% endfor %}</tr>{% endif %}{% endfor %}
-</tbody></table></div>
-<h2>Thresholds</h2>
-<div class="wide"><table><caption>Chosen once on the pooled tuning split</caption><thead><tr><th scope="col">rule</th><th scope="col">codes</th>
-<th scope="col">probability</th></tr></thead><tbody>
-{% for rule, points in run.thresholds.items() %}{% for point in points %}<tr><th scope="row">{{ rule }}</th><td>{{ point.codes }}</td>
-<td>{{ point.probability|score }}</td></tr>{% endfor %}{% endfor %}</tbody></table></div>
-<h2>Codes</h2>
-<div class="wide"><table><caption>Each code of the vocabulary on held-out patients; – is withheld or undefined</caption>
-<thead><tr><th scope="col">code</th><th scope="col" class="text">title</th><th scope="col">positives</th><th scope="col">predicted</th>
-<th scope="col">precision</th><th scope="col">recall</th><th scope="col">F1</th><th scope="col">AUC</th></tr></thead><tbody>
-{% for row in final.codes %}<tr><th scope="row">{{ row.code }}</th><td class="text">{{ run.vocabulary.codes[loop.index0].title or '' }}</td>
-<td>{{ row.positives if row.positives is not none else '–' }}</td><td>{{ row.predicted if row.predicted is not none else '–' }}</td>
-<td>{{ row.precision|score }}</td><td>{{ row.recall|score }}</td><td>{{ row.f1|score }}</td><td>{{ row.auc|score }}</td></tr>
-{% endfor %}</tbody></table></div>
+{% include "coding" if final.family == "coding" else "prediction" %}
 {% endif %}
 
 {% if run.sites is defined %}<h2>Who took part</h2>
 <div class="wide"><table><caption>Admitted hospitals</caption><thead><tr><th scope="col">hospital</th><th scope="col">training patients</th>
-<th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th></tr></thead><tbody>
-{% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td><td>{{ site.documents if site.documents is not none else '–' }}</td>
+{% if run.vocabulary is defined %}<th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th>{% endif %}</tr></thead><tbody>
+{% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td>{% if run.vocabulary is defined %}<td>{{ site.documents if site.documents is not none else '–' }}</td>
 {% if site.coding %}<td>{{ site.coding.translated }}</td><td>{{ site.coding.lost }}</td><td>{{ site.coding.unknown_codes }}</td>
-<td>{{ site.coding.notes_without_codes }}</td>{% else %}<td colspan="4">not said: the study covers its releases</td>{% endif %}</tr>{% endfor %}</tbody></table></div>{% endif %}
+<td>{{ site.coding.notes_without_codes }}</td>{% else %}<td colspan="4">not said: the study covers its releases</td>{% endif %}{% endif %}</tr>{% endfor %}</tbody></table></div>{% endif %}
 {% if run.absences is defined and run.absences %}<div class="wide"><table><caption>Hospitals that did not take part</caption><thead><tr><th scope="col">hospital</th>
 <th scope="col" class="text">how</th><th scope="col" class="text">why</th></tr></thead><tbody>
 {% for gone in run.absences %}<tr><th scope="row">{{ gone.site }}</th><td class="text">{{ gone.kind }}</td><td class="text">{{ gone.reason }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}

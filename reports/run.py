@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports.charts import line_chart
-from reports.page import TEMPLATE, epsilon_text, score_text, share_text
+from reports.charts import calibration_chart, line_chart
+from reports.page import CODING, PREDICTION, TEMPLATE, epsilon_text, score_text, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,18 @@ METRICS = {
     "macro_auc": "macro AUC",
 }
 
+OUTCOMES = {
+    "auroc": "AUROC",
+    "average_precision": "AUPRC",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+    "prevalence": "share of yes",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "variance explained",
+}
+CURVE = {"micro_f1": "micro-F1", "auroc": "AUROC", "mae": "mean absolute error"}
+
 
 def render(record: Mapping[str, Any]) -> str:
     """Draw a run's record as one HTML page that needs nothing but itself.
@@ -39,9 +51,10 @@ def render(record: Mapping[str, Any]) -> str:
     Args:
         record: the content of ``run.json``; a running or failed run has only some of its keys.
     """
-    from jinja2 import Environment, StrictUndefined, select_autoescape
+    from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 
     environment = Environment(
+        loader=DictLoader({"page": TEMPLATE, "coding": CODING, "prediction": PREDICTION}),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -50,11 +63,16 @@ def render(record: Mapping[str, Any]) -> str:
     environment.filters["score"] = score_text
     environment.filters["epsilon"] = epsilon_text
     environment.filters["share"] = share_text
-    return environment.from_string(TEMPLATE).render(
+    final = record.get("final")
+    shown = {key: name for key, name in OUTCOMES.items() if final is not None and key in final["pooled"]}
+    return environment.get_template("page").render(
         run=record,
         metrics=METRICS,
         curve=_curve(record),
-        final=record.get("final"),
+        outcomes=shown,
+        lead=record.get("curve_metric"),
+        calibration=calibration_chart(final["calibration"]) if final and final.get("calibration") else "",
+        final=final,
         alone=record.get("baselines", {}).get("local"),
         privacy=record.get("privacy", {}),
         hospitals=record.get("hospital_privacy"),
@@ -63,8 +81,8 @@ def render(record: Mapping[str, Any]) -> str:
 
 
 def _curve(record: Mapping[str, Any]) -> str:
-    """Draw tuning micro-F1 after each round, pooled and by hospital."""
-    points = [point for point in record.get("curve", []) if point["micro_f1"] is not None]
+    """Draw the tuning metric after each round, pooled and by hospital."""
+    points = [point for point in record.get("curve", []) if point["score"] is not None]
     if len(points) < 2:
         return ""
     names = sorted({name for point in points for name in point["sites"]})
@@ -72,8 +90,10 @@ def _curve(record: Mapping[str, Any]) -> str:
         name: [(point["after"], point["sites"][name]) for point in points if point["sites"].get(name) is not None]
         for name in names
     }
-    pooled = [(point["after"], point["micro_f1"]) for point in points]
-    return line_chart({"all hospitals": pooled, **series}, x="rounds behind the model", y="tuning micro-F1")
+    pooled = [(point["after"], point["score"]) for point in points]
+    return line_chart(
+        {"all hospitals": pooled, **series}, x="rounds behind the model", y=f"tuning {CURVE[record['curve_metric']]}"
+    )
 
 
 def _settings(record: Mapping[str, Any]) -> list[tuple[str, Any]]:

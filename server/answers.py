@@ -27,11 +27,11 @@ class Questions:
     grid: Grid
     study: Study
     roster: Roster
-    vocabulary: tuple[str, ...]
+    terms: dict[str, Any]
 
     def put(self, question: str, **records: Arrays) -> Outcome:
         """Send arrays to every site and collect the replies."""
-        content = RecordDict({CONFIG: ConfigRecord({"vocabulary": list(self.vocabulary)})})
+        content = RecordDict({CONFIG: ConfigRecord(dict(self.terms))})
         for name, arrays in records.items():
             content[name] = array_record(arrays)
         timeout = self.study.federation.timeout_seconds
@@ -46,10 +46,9 @@ class Tuned:
     tuning: Tuning
 
 
-def tune(questions: Questions, model: Arrays) -> Tuned | None:
+def tune(questions: Questions, model: Arrays, *, codes: int) -> Tuned | None:
     """Choose the thresholds of every rule for a model; None where no site may send what that needs."""
     outcome = questions.put("evaluate.tune", arrays=model)
-    codes = len(questions.vocabulary)
     tuning = read_tuning(questions.roster.named(outcome), codes=codes)
     if tuning is None:
         return None
@@ -58,25 +57,28 @@ def tune(questions: Questions, model: Arrays) -> Tuned | None:
     return Tuned(chosen, tuning)
 
 
-def judge(questions: Questions, model: Arrays, thresholds: Thresholds) -> dict[str, Any]:
+def judge(
+    questions: Questions, model: Arrays, thresholds: Thresholds, *, vocabulary: tuple[str, ...]
+) -> dict[str, Any]:
     """Score the final model on the held-out split, pooled and by hospital."""
     outcome = questions.put("evaluate.judge", arrays=model, thresholds=thresholds.to_arrays())
-    return _answers(questions, outcome, codes=True)
+    return _answers(questions, outcome, vocabulary, by_code=True)
 
 
-def judge_alone(questions: Questions, initial: Arrays) -> dict[str, Any]:
+def judge_alone(questions: Questions, initial: Arrays, *, vocabulary: tuple[str, ...]) -> dict[str, Any]:
     """Let every hospital train alone, and pool what their own models score on their own held-out splits."""
-    return _answers(questions, questions.put("train.alone", arrays=initial), codes=False)
+    return _answers(questions, questions.put("train.alone", arrays=initial), vocabulary, by_code=False)
 
 
-def _answers(questions: Questions, outcome: Outcome, *, codes: bool) -> dict[str, Any]:
+def _answers(questions: Questions, outcome: Outcome, vocabulary: tuple[str, ...], *, by_code: bool) -> dict[str, Any]:
     """Pool the replies and read every score from the sums."""
     rule = questions.study.evaluation.threshold
-    pooled, sites = read_judgements(questions.roster.named(outcome), codes=len(questions.vocabulary), rule=rule)
+    pooled, sites = read_judgements(questions.roster.named(outcome), codes=len(vocabulary), rule=rule)
     if pooled is None:
         raise StudyFailed("no hospital sent counts of its held-out split, so there is nothing to report")
     tally, histogram = pooled.tally, pooled.histogram
     answers: dict[str, Any] = {
+        "family": "coding",
         "rule": rule,
         "noised": questions.study.privacy.covers_releases,
         "pooled": _scores(tally, histogram, rule),
@@ -86,8 +88,8 @@ def _answers(questions: Questions, outcome: Outcome, *, codes: bool) -> dict[str
         "withheld": asdict(count_withheld(tally)),
         "collapse": collapse(tally, rule=rule),
     }
-    if codes:
-        answers["codes"] = [asdict(row) for row in per_code(tally, histogram, questions.vocabulary, rule=rule)]
+    if by_code:
+        answers["codes"] = [asdict(row) for row in per_code(tally, histogram, vocabulary, rule=rule)]
     return answers
 
 

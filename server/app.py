@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flwr.app import RecordDict
 from flwr.serverapp import ServerApp
 
 from clinical.averaging import TailAverage
-from server import answers, rounds
+from server import rounds
+from server.agenda import open_agenda
+from server.answers import Questions
 from server.archive import Archive
 from server.exchange import VERDICT, ask
 from server.hospital_account import hiding_hospitals
-from server.roster import Roster, StudyFailed, StudyRefused, gather, vocabulary
+from server.roster import Roster, StudyFailed, StudyRefused, gather
 from server.terms import check_names
-from server.warm_start import warm_start
 from strategies import Settings, build_strategy
 from study.protocol import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flwr.app import Context
     from flwr.serverapp import Grid
 
-    from clinical.codes import System
-    from server.exchange import Arrays
     from server.rounds import Progress
     from study.protocol import Study
 
@@ -68,83 +63,38 @@ def main(grid: Grid, context: Context) -> None:
 def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
     roster: Roster | None = None
     try:
-        with _timed(archive, "admission"):
+        with archive.timed("admission"):
             roster = gather(grid, study)
             archive.note(sites=_sites(roster), absences=_absences(roster))
             roster.require(study.federation.quorum)
-            codes = vocabulary(roster, study)
-            archive.note(vocabulary=_vocabulary(roster, codes, study))
-        initial = warm_start(study, roster, codes, _initial_model(study, roster, codes))
-        progress = rounds.Progress(arrays=initial, roster=roster)
+            agenda = open_agenda(roster, study)
+            archive.note(curve_metric=agenda.metric, **agenda.facts())
+        initial = agenda.initial_model()
+        progress = rounds.Progress(arrays=initial, roster=roster, higher_is_better=agenda.higher_is_better)
         tail = TailAverage(study.federation.rounds)
-        with _timed(archive, "rounds"), hiding_hospitals(strategy, study, roster, initial, archive) as hiding:
+        with archive.timed("rounds"), hiding_hospitals(strategy, study, roster, initial, archive) as hiding:
             rounds.train(
                 grid,
                 study,
                 hiding,
                 progress,
-                terms={"vocabulary": list(codes)},
+                agenda=agenda,
                 after_round=lambda now: _after_round(archive, tail, now),
             )
         if study.training.average == "tail" and tail.count:
             progress.arrays = tail.mean()
-        with _timed(archive, "evaluation"):
-            questions = answers.Questions(grid, study, progress.roster, codes)
-            _answer(questions, progress, archive, initial)
+        with archive.timed("evaluation"):
+            questions = Questions(grid, study, progress.roster, agenda.terms())
+            agenda.answer(questions, progress, archive, initial)
     finally:
         if roster is not None:
             archive.note(privacy=_settle(grid, study, roster))
-
-
-def _answer(questions: answers.Questions, progress: Progress, archive: Archive, initial: Arrays) -> None:
-    """Choose the final model and its thresholds, score it, and compare it with hospitals on their own."""
-    tuned = answers.tune(questions, progress.arrays)
-    if tuned is not None:
-        progress.judge(tuned.tuning)
-    model, kept = progress.arrays, progress.trained
-    if questions.study.federation.keep == "best" and progress.best is not None and progress.best[1] != kept:
-        _, kept, model = progress.best
-        tuned = answers.tune(questions, model)
-    archive.note(curve=progress.curve, kept_round=kept)
-    archive.keep_model(model, tuned.thresholds if tuned else None, questions.vocabulary)
-    if tuned is None:
-        raise StudyFailed("no hospital's policy lets tuning counts leave, so no threshold can be chosen")
-    archive.note(thresholds=tuned.thresholds.summary(), final=answers.judge(questions, model, tuned.thresholds))
-    if questions.study.evaluation.local_baseline:
-        with _timed(archive, "local baseline"):
-            archive.note(baselines={"local": answers.judge_alone(questions, initial)})
 
 
 def _after_round(archive: Archive, tail: TailAverage, now: Progress) -> None:
     archive.note(rounds=now.rounds, curve=now.curve)
     if now.rounds[-1]["aggregated"]:
         tail.add(len(now.rounds), now.arrays)
-
-
-def _initial_model(study: Study, roster: Roster, codes: tuple[str, ...]) -> Arrays:
-    """Build the model every hospital starts from.
-
-    The last bias starts at the codes' pooled frequencies, which the vocabulary's counts have already published: the
-    first rounds, the dearest ones under differential privacy, are not spent on learning that most codes are rare.
-    """
-    import numpy as np
-
-    from clinical.models import build_model
-
-    model = build_model(
-        study.model.name,
-        features=roster.sites[0].features,
-        codes=len(codes),
-        dropout=study.model.dropout,
-        seed=study.study.seed,
-    )
-    arrays = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-    counted = sum(site.patients if site.documents is None else site.documents for site in roster.sites)
-    counts = np.array([sum(site.counts.get(code, 0) for site in roster.sites) for code in codes])
-    share = np.clip((counts + 0.5) / (counted + 1), 1e-5, 1 - 1e-5)
-    last = [name for name in arrays if name.endswith("bias")][-1]
-    arrays[last] = np.log(share / (1 - share)).astype(arrays[last].dtype)
-    return arrays
 
 
 def _settle(grid: Grid, study: Study, roster: Roster) -> dict[str, Any]:
@@ -191,32 +141,3 @@ def _absences(roster: Roster) -> list[dict[str, str]]:
         {"site": roster.name(absence.node), "kind": absence.kind, "reason": absence.reason}
         for absence in roster.absences
     ]
-
-
-def _vocabulary(roster: Roster, codes: tuple[str, ...], study: Study) -> dict[str, Any]:
-    from clinical.codes import title
-
-    systems: tuple[System, System] = ("ICD10CM", "ICD10PCS") if study.task.codes == "icd10" else ("ICD9CM", "ICD9PROC")
-    return {
-        "system": study.task.codes,
-        "minimum_documents": study.task.minimum_documents,
-        "frozen": bool(study.task.vocabulary),
-        "codes": [
-            {
-                "code": code,
-                "title": title(code, system=systems[0]) or title(code, system=systems[1]),
-                "documents": sum(site.counts.get(code, 0) for site in roster.sites),
-            }
-            for code in codes
-        ],
-    }
-
-
-@contextmanager
-def _timed(archive: Archive, phase: str) -> Iterator[None]:
-    """Note how long a phase took, also where it fails."""
-    started = time.monotonic()
-    try:
-        yield
-    finally:
-        archive.record["seconds"][phase] = time.monotonic() - started

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import platform
+import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from study.home import home
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from clinical.metrics.thresholds import Thresholds
     from server.exchange import Arrays
     from study.protocol import Study
@@ -70,11 +74,23 @@ class Archive:
         self.record.update(facts)
         self.save()
 
-    def keep_model(self, arrays: Arrays, thresholds: Thresholds | None, vocabulary: tuple[str, ...]) -> None:
-        """Write the model, its vocabulary and its thresholds."""
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Note how long a phase took, also where it fails."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.record["seconds"][phase] = time.monotonic() - started
+
+    def keep_model(self, arrays: Arrays) -> None:
+        """Write the model."""
         from safetensors.numpy import save_file
 
         save_file(arrays, self.folder / "model.safetensors")
+
+    def keep_vocabulary(self, vocabulary: tuple[str, ...], thresholds: Thresholds | None) -> None:
+        """Write what a coding model's outputs mean: the vocabulary and its thresholds."""
         (self.folder / "vocabulary.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
         if thresholds is not None:
             logits = {rule: vector.tolist() for rule, vector in thresholds.to_arrays().items()}

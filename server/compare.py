@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from clinical.tasks import family_of
+from clinical.tasks.prediction import find_prediction_task
 from server.laboratory import Laboratory, perform
 from server.terms import check_study
 from study.defaults import build
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
 
 ARMS = ("central", "federated", "local")
 METRICS = ("micro_f1", "macro_f1", "precision_at_8", "mean_average_precision", "micro_auc")
-FIXED = ("study.", "data.", "task.vocabulary")  # what the arms of one comparison share
+METRICS_OF_OUTCOME = {
+    "binary": ("auroc", "average_precision", "brier", "calibration_error"),
+    "regression": ("mae", "rmse", "r2"),
+}
+FIXED = ("study.", "data.", "task.name", "task.vocabulary")  # what the arms of one comparison share
 
 Scores = dict[str, float | None]
 Seeds = list[dict[str, Scores]]  # for every seed, each arm's scores
@@ -90,7 +96,7 @@ def compare_arms(comparison: Comparison) -> str:
     work = list(itertools.product(range(comparison.seeds), range(len(variants))))
     for seed, number in track(work, description="runs", console=Console(stderr=True), transient=True):
         results[number].append(_run_arms(comparison, studies[number], laboratory, folders[number], seed))
-    table = tabulate(comparison.arms, variants, results)
+    table = tabulate(comparison.arms, variants, results, metrics=_metrics(studies[0]))
     (comparison.output / "comparison.md").write_text(table + "\n", encoding="utf-8")
     kept = [
         {"settings": study.settings(), "varied": variant, "seeds": found}
@@ -101,32 +107,46 @@ def compare_arms(comparison: Comparison) -> str:
     return table
 
 
-def tabulate(arms: Sequence[str], variants: Sequence[Mapping[str, Value]], results: Sequence[Seeds]) -> str:
+def _metrics(study: Study) -> tuple[str, ...]:
+    """Which scores a comparison of this study shows."""
+    if family_of(study.task.name) == "coding":
+        return METRICS
+    return METRICS_OF_OUTCOME[find_prediction_task(study.task.name).kind]
+
+
+def tabulate(
+    arms: Sequence[str],
+    variants: Sequence[Mapping[str, Value]],
+    results: Sequence[Seeds],
+    *,
+    metrics: Sequence[str] = METRICS,
+) -> str:
     """Draw arms against metrics: mean ± sd over the seeds, then differences paired by seed.
 
     Args:
         arms: the arms to show, in order.
         variants: the varied settings of each block of rows; empty where nothing varies.
         results: for every variant and every seed, each arm's scores.
+        metrics: the scores to show.
     """
     varied = list(variants[0])
-    head = [*varied, "arm", *(name.replace("_", " ") for name in METRICS)]
+    head = [*varied, "arm", *(name.replace("_", " ") for name in metrics)]
     rows = [
         [*(str(variant[key]) for key in varied), *row]
         for variant, found in zip(variants, results, strict=True)
-        for row in _rows(arms, found)
+        for row in _rows(arms, found, metrics)
     ]
     lines = [head, ["---"] * len(head), *rows]
     caption = f"Mean ± sd over {len(results[0])} seeds; differences are paired by seed."
     return "\n".join([*("| " + " | ".join(line) + " |" for line in lines), "", caption])
 
 
-def _rows(arms: Sequence[str], found: Seeds) -> Iterable[list[str]]:
+def _rows(arms: Sequence[str], found: Seeds, metrics: Sequence[str]) -> Iterable[list[str]]:
     for arm in arms:
-        yield [arm, *(_spread([seed[arm][name] for seed in found]) for name in METRICS)]
+        yield [arm, *(_spread([seed[arm][name] for seed in found]) for name in metrics)]
     for other in ("central", "local"):
         if other in arms and "federated" in arms:
-            cells = [_spread([_difference(seed, other, name) for seed in found], signed=True) for name in METRICS]
+            cells = [_spread([_difference(seed, other, name) for seed in found], signed=True) for name in metrics]
             yield [f"federated − {other}", *cells]
 
 
@@ -171,7 +191,8 @@ def _run_arms(comparison: Comparison, study: Study, laboratory: Laboratory, vari
 
 def _federate(study: Study, laboratory: Laboratory, folder: Path) -> None:
     record = perform(study, laboratory.views(seed=study.study.seed), folder)
-    shutil.copyfile(Path(record["folder"]) / "vocabulary.txt", folder / "vocabulary.txt")
+    if family_of(study.task.name) == "coding":
+        shutil.copyfile(Path(record["folder"]) / "vocabulary.txt", folder / "vocabulary.txt")
     if study.evaluation.local_baseline:
         _keep(folder / "local.json", record["baselines"]["local"]["pooled"])
     _keep(folder / "federated.json", record["final"]["pooled"])
@@ -179,7 +200,9 @@ def _federate(study: Study, laboratory: Laboratory, folder: Path) -> None:
 
 def _centralise(study: Study, laboratory: Laboratory, folder: Path) -> None:
     """Train on all hospitals' records in one place, over the vocabulary the federation agreed on."""
-    alone: dict[str, Value] = {"federation.quorum": 1, "task.vocabulary": str(folder / "vocabulary.txt")}
+    alone: dict[str, Value] = {"federation.quorum": 1}
+    if family_of(study.task.name) == "coding":
+        alone["task.vocabulary"] = str(folder / "vocabulary.txt")
     record = perform(build(study.settings(), alone), [laboratory.together(seed=study.study.seed)], folder)
     _keep(folder / "central.json", record["final"]["pooled"])
 

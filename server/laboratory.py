@@ -41,6 +41,8 @@ class Laboratory:
                 shutil.rmtree(view, ignore_errors=True)
                 view.mkdir(parents=True)
                 (view / "data").symlink_to((hospital / "data").resolve(), target_is_directory=True)
+                if (hospital / "labels").is_dir():
+                    (view / "labels").symlink_to((hospital / "labels").resolve(), target_is_directory=True)
                 shutil.copytree(hospital / "metadata", view / "metadata")
                 split_hospital(view, seed=seed)
                 self._furnish(view, hospital)

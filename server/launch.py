@@ -224,10 +224,10 @@ def _read(folder: Path) -> dict[str, Any] | None:
 def _state(record: Mapping[str, Any]) -> dict[str, Any]:
     """Say in a few words where a run is."""
     rounds, curve = record.get("rounds", []), record.get("curve", [])
-    known = [point["micro_f1"] for point in curve if point["micro_f1"] is not None]
-    note = f"tuning micro-F1 {known[-1]:.3f}" if known else ""
+    known = [point["score"] for point in curve if point["score"] is not None]
+    note = f"tuning {record['curve_metric']} {known[-1]:.3f}" if known else ""
     if "sites" not in record:
-        return {"description": "admitting hospitals, embedding notes", "note": ""}
+        return {"description": "admitting hospitals, reading records", "note": ""}
     done = len(rounds)
     total = record["study"]["federation"]["rounds"]
     description = f"round {done}/{total}" if done < total else "evaluating"

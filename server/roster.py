@@ -6,10 +6,8 @@ import json
 import logging
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clinical.vocabulary import agree
 from server.exchange import VERDICT, Absence, ask, terms
 
 if TYPE_CHECKING:
@@ -38,9 +36,9 @@ class Site:
     name: str
     patients: int  # of the training split, the hospital's weight
     documents: int | None  # None where that number does not leave
-    features: int  # D, the width of its embeddings
-    encoder: str
-    counts: dict[str, int]  # documents per code, small cells withheld; or training patients per code, with noise
+    features: int  # the width of its examples
+    encoder: str  # what made them; hospitals whose examples differ must not be averaged
+    counts: dict[str, int]  # coding: documents per code, small cells withheld; or training patients, with noise
     plan: dict[str, Any]  # its sampling, steps and noise, for the record
     coding: dict[str, int] | None  # what became of its notes; None where those numbers do not leave
 
@@ -106,33 +104,6 @@ def gather(grid: Grid, study: Study) -> Roster:
     return roster
 
 
-def vocabulary(roster: Roster, study: Study) -> tuple[str, ...]:
-    """Agree on the codes the study predicts.
-
-    Returns:
-        K codes in order: the frozen list the study names, or those with enough documents over all sites.
-
-    Raises:
-        StudyFailed: no code is left, or the frozen list cannot be read.
-    """
-    if study.task.vocabulary:
-        try:
-            frozen = Path(study.task.vocabulary).read_text(encoding="utf-8").split()
-        except OSError:
-            raise StudyFailed(f"task.vocabulary = {study.task.vocabulary!r} cannot be read") from None
-        if not frozen or len(set(frozen)) != len(frozen):
-            raise StudyFailed(f"task.vocabulary = {study.task.vocabulary!r} must list each code once, one a line")
-        return tuple(frozen)
-    counts = {site.name: site.counts for site in roster.sites}
-    codes = agree(counts, minimum_documents=study.task.minimum_documents)
-    if not codes:
-        raise StudyFailed(
-            f"no {study.task.codes} code has {study.task.minimum_documents} documents over the "
-            f"{len(roster.sites)} hospitals: lower task.minimum-documents or check task.codes"
-        )
-    return codes
-
-
 def _connected(grid: Grid, study: Study) -> list[int]:
     """Wait until the quorum is there and nobody else has joined for a moment."""
     pause = min(1.0, study.federation.wait_seconds / 10)
@@ -152,10 +123,10 @@ def _connected(grid: Grid, study: Study) -> list[int]:
 
 
 def _site(node: int, content: RecordDict) -> Site:
-    verdict, counts = content.config_records[VERDICT], content.config_records["counts"]
+    verdict, counts = content.config_records[VERDICT], content.config_records.get("counts")
     coding = content.config_records.get("coding")
-    codes = [str(code) for code in _listed(counts["codes"])]
-    documents = [int(number) for number in _listed(counts["documents"])]
+    codes = [] if counts is None else [str(code) for code in _listed(counts["codes"])]
+    documents = [] if counts is None else [int(number) for number in _listed(counts["documents"])]
     return Site(
         node=node,
         name=str(verdict["hospital"]),
@@ -179,7 +150,7 @@ def _consistent(sites: list[Site]) -> tuple[list[Site], list[Absence]]:
     absent = []
     for site in sites:
         if kept and (site.encoder, site.features) != (kept[0].encoder, kept[0].features):
-            reason = f"{site.name} embeds with {site.encoder} and {kept[0].name} with {kept[0].encoder}"
+            reason = f"{site.name} reads with {site.encoder} and {kept[0].name} with {kept[0].encoder}"
             absent.append(Absence(site.node, "rejected", reason))
         elif any(site.name == other.name for other in kept):
             absent.append(Absence(site.node, "rejected", f"a second node speaks for {site.name}"))

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from clinical.metrics.thresholds import best_micro
-from server.counts import read_tuning
 from server.exchange import Absence, Outcome, array_record, collect, numpy_arrays
 from server.roster import Roster, StudyFailed
 from strategies import WEIGHT
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
     from flwr.serverapp.strategy import FedAvg
 
-    from server.counts import Tuning
+    from server.agenda import Agenda, Point
     from server.exchange import Arrays
     from study.protocol import Study
 
@@ -41,22 +39,29 @@ class Progress:
 
     arrays: Arrays
     roster: Roster
+    higher_is_better: bool = True  # of the curve's score
     rounds: list[dict[str, Any]] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)  # how good the model was after 0, 1, 2, … rounds
-    best: tuple[float, int, Arrays] | None = None  # tuning micro-F1, rounds behind it, the model
+    best: tuple[float, int, Arrays] | None = None  # the best score so far, rounds behind it, the model
 
     @property
     def trained(self) -> int:
         """How many rounds changed the model."""
         return sum(entry["aggregated"] for entry in self.rounds)
 
-    def judge(self, tuning: Tuning | None) -> None:
-        """Add the pooled tuning score of the current model to the curve, and remember it if it is the best."""
-        micro_f1 = None if tuning is None else best_micro(tuning.histogram).f1
-        if micro_f1 is not None and (self.best is None or micro_f1 > self.best[0]):
-            self.best = (micro_f1, self.trained, self.arrays)
-        loss, sites = (None, {}) if tuning is None else (tuning.loss, tuning.sites)
-        self.curve.append({"after": self.trained, "micro_f1": micro_f1, "loss": loss, "sites": sites})
+    def judge(self, point: Point | None) -> None:
+        """Add the current model's point to the curve, and remember the model if it is the best."""
+        score = None if point is None else point.score
+        if score is not None and (self.best is None or (score > self.best[0]) == self.higher_is_better):
+            self.best = (score, self.trained, self.arrays)
+        loss, sites = (None, {}) if point is None else (point.loss, dict(point.sites))
+        self.curve.append({"after": self.trained, "score": score, "loss": loss, "sites": sites})
+
+    def final(self, *, keep: str) -> tuple[Arrays, int]:
+        """Return the model the study ends with, the ``last`` or the ``best``, and the rounds behind it."""
+        if keep == "best" and self.best is not None and self.best[1] != self.trained:
+            return self.best[2], self.best[1]
+        return self.arrays, self.trained
 
 
 def train(
@@ -65,7 +70,7 @@ def train(
     strategy: FedAvg,
     progress: Progress,
     *,
-    terms: dict[str, Any],
+    agenda: Agenda,
     after_round: Callable[[Progress], None],
 ) -> None:
     """Run the study's rounds, changing ``progress`` as they pass.
@@ -75,7 +80,7 @@ def train(
         study: the agreed study.
         strategy: decides what is sent and how updates are aggregated.
         progress: holds the initial model; afterwards the trained one.
-        terms: what every round's message says besides the model: the vocabulary.
+        agenda: says what every round's message carries besides the model, and reads the curve.
         after_round: called with the progress after each round, to save it.
 
     Raises:
@@ -86,9 +91,9 @@ def train(
         started = time.monotonic()
         if not progress.roster.sites:
             raise StudyFailed(f"no hospital is left in round {number}")
-        outcome = _exchange(grid, study, strategy, progress, number, terms)
+        outcome = _exchange(grid, study, strategy, progress, number, agenda.terms())
         updates, unsound = _sift(outcome, progress.arrays)
-        _note_curve(progress, outcome, codes=len(terms["vocabulary"]))
+        progress.judge(agenda.read_curve(progress.roster.named(outcome)))
         aggregated = len(updates) >= study.federation.quorum
         if aggregated:
             progress.arrays = _aggregate(strategy, number, updates, progress.arrays)
@@ -96,7 +101,7 @@ def train(
         absences = outcome.absences + unsound
         progress.rounds.append(_entry(progress, number, outcome, absences, aggregated, time.monotonic() - started))
         progress.roster = progress.roster.without(outcome.absences)
-        _report(progress, study, number)
+        _report(progress, study, number, metric=agenda.metric)
         after_round(progress)
         if missed == PATIENCE:
             raise StudyFailed(f"the quorum of {study.federation.quorum} was missed in {PATIENCE} successive rounds")
@@ -165,11 +170,6 @@ def _reply(node: int, update: ArrayRecord, patients: float) -> Message:
     return Message(content, reply_to=question)
 
 
-def _note_curve(progress: Progress, outcome: Outcome, *, codes: int) -> None:
-    """Pool what hospitals say of the model that was sent this round."""
-    progress.judge(read_tuning(progress.roster.named(outcome), codes=codes))
-
-
 def _entry(
     progress: Progress,
     number: int,
@@ -184,15 +184,16 @@ def _entry(
     return {"round": number, "aggregated": aggregated, "seconds": seconds, "sites": sites, "absences": gone}
 
 
-def _report(progress: Progress, study: Study, number: int) -> None:
+def _report(progress: Progress, study: Study, number: int, *, metric: str) -> None:
     entry, point = progress.rounds[-1], progress.curve[-1]
-    score = "not known" if point["micro_f1"] is None else f"{point['micro_f1']:.3f}"
+    score = "not known" if point["score"] is None else f"{point['score']:.3f}"
     log.info(
-        "round %d/%d: %d hospitals, %.1f s; the model it began with has tuning micro-F1 %s",
+        "round %d/%d: %d hospitals, %.1f s; the model it began with has tuning %s %s",
         number,
         study.federation.rounds,
         len(entry["sites"]) - sum(each["kind"] == "rejected" for each in entry["absences"]),
         entry["seconds"],
+        metric,
         score,
     )
     for absence in entry["absences"]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clinical.losses import LOSSES
+from clinical.losses import LOSSES, PURPOSE
 from clinical.models import MODELS
-from clinical.tasks import TASKS
+from clinical.tasks import TASKS, family_of
+from clinical.tasks.prediction import find_prediction_task
 from strategies import AVERAGING, STRATEGIES
 from study.protocol import ProtocolError
 
@@ -29,7 +30,8 @@ def check_study(study: Study) -> None:
     from clinical.notes import load_encoder
 
     check_names(study)
-    load_encoder(study.notes.encoder)
+    if family_of(study.task.name) == "coding":
+        load_encoder(study.notes.encoder)
     if study.data.network:
         list_hospitals(Path(study.data.network))
 
@@ -38,21 +40,41 @@ def check_names(study: Study) -> None:
     """Check the plug-ins a study names.
 
     Raises:
-        ProtocolError: a task, model, loss or strategy is in no table, or the strategy cannot hide hospitals; the
-            message lists what can be chosen.
+        ProtocolError: a task, model, loss or strategy is in no table, model or loss are not made for the task, or the
+            strategy cannot hide hospitals; the message lists what can be chosen.
     """
     _check("task.name", study.task.name, TASKS)
     _check("model.name", study.model.name, MODELS)
     _check("training.loss", study.training.loss, LOSSES)
     _check("federation.strategy", study.federation.strategy, STRATEGIES)
-    if study.model.warm_start == "titles" and study.task.name != "icd-coding":
-        raise ProtocolError(
-            f"model.warm-start = 'titles' needs codes to predict and task.name is {study.task.name!r}: choose none"
-        )
     if study.privacy.hides_hospitals and study.federation.strategy not in AVERAGING:
         raise ProtocolError(
             f"federation.strategy = {study.federation.strategy!r} compares single hospitals, which no noise on a sum "
             f"of them hides: under privacy.hospital-epsilon choose one of {', '.join(AVERAGING)}"
+        )
+    _check_fit(study)
+
+
+def _check_fit(study: Study) -> None:
+    """Check that model and loss are made for the task."""
+    coding = family_of(study.task.name) == "coding"
+    kind = "binary" if coding else find_prediction_task(study.task.name).kind
+    if PURPOSE[study.training.loss] != kind:
+        fitting = ", ".join(name for name, purpose in PURPOSE.items() if purpose == kind)
+        raise ProtocolError(
+            f"training.loss = {study.training.loss!r} does not fit task.name = {study.task.name!r}, whose answers are "
+            f"{'yes or no' if kind == 'binary' else 'numbers'}: choose {fitting}"
+        )
+    if study.model.warm_start == "titles" and not (coding and MODELS[study.model.name].titles):
+        fitting = ", ".join(name for name, entry in MODELS.items() if entry.titles)
+        raise ProtocolError(
+            f"model.warm-start = 'titles' needs task.name = 'icd-coding' and one of the models {fitting}: choose none"
+        )
+    if coding and MODELS[study.model.name].reads != "rows":
+        fitting = ", ".join(name for name, entry in MODELS.items() if entry.reads == "rows")
+        raise ProtocolError(
+            f"model.name = {study.model.name!r} reads sequences and task.name = {study.task.name!r} has one row a "
+            f"document: choose {fitting}"
         )
 
 

@@ -17,6 +17,8 @@ import typing
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from clinical.tasks import family_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -261,8 +263,12 @@ class Study:
 
     @property
     def releases(self) -> int:
-        """How many noised releases a hospital makes besides its updates: code counts, tuning scores, judgements."""
-        return 3 + self.evaluation.local_baseline
+        """How many noised releases a hospital makes besides its updates.
+
+        Judgements always; for coding also code counts and tuning scores. Prediction needs neither.
+        """
+        before = 0 if family_of(self.task.name) == "prediction" else 2
+        return before + 1 + self.evaluation.local_baseline
 
     def settings(self) -> dict[str, Value]:
         """Return the study as flat ``section.key`` settings, as `parse` accepts them."""

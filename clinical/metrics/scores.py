@@ -34,7 +34,7 @@ Ratios = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A metric in [0, 1]; None where it is not defined (no document, nothing predicted, no interval asked).
+    """A metric; None where it is not defined (no document, nothing predicted, no interval asked).
 
     Attributes:
         value: On the evaluated split.
@@ -102,9 +102,9 @@ def scores(tally: Tally, histogram: ScoreHistogram | None = None, *, rule: str =
 def _micro(counts: NDArray[Any]) -> dict[str, Score]:
     hits, false, missed = np.moveaxis(counts, -1, 0)
     return {
-        "micro_precision": _score(_ratio(hits, hits + false)),
-        "micro_recall": _score(_ratio(hits, hits + missed)),
-        "micro_f1": _score(_ratio(2 * hits, 2 * hits + false + missed)),
+        "micro_precision": interval(_ratio(hits, hits + false)),
+        "micro_recall": interval(_ratio(hits, hits + missed)),
+        "micro_f1": interval(_ratio(2 * hits, 2 * hits + false + missed)),
     }
 
 
@@ -115,7 +115,7 @@ def _macro(tally: Tally, rule: str) -> dict[str, Score]:
     codes = int(present[0].sum())
 
     def mean(ratios: Ratios) -> Score:
-        return _score(_ratio(np.nan_to_num(ratios).sum(axis=1, where=present), present.sum(axis=1)), codes=codes)
+        return interval(_ratio(np.nan_to_num(ratios).sum(axis=1, where=present), present.sum(axis=1)), codes=codes)
 
     return {
         "macro_precision": mean(_ratio(hits, predicted)),
@@ -127,9 +127,9 @@ def _macro(tally: Tally, rule: str) -> dict[str, Score]:
 def _per_document(tally: Tally, rule: str) -> dict[str, Score]:
     column = dict(zip(COLUMNS, tally.documents.T, strict=True))
     return {
-        "exact_match": _score(_ratio(tally.exact[tally.at(rule)], column["documents"])),
-        **{name: _score(_ratio(column[name] / UNIT, column["documents"])) for name in OVER_ALL},
-        **{name: _score(_ratio(column[name] / UNIT, column["coded"])) for name in OVER_CODED},
+        "exact_match": interval(_ratio(tally.exact[tally.at(rule)], column["documents"])),
+        **{name: interval(_ratio(column[name] / UNIT, column["documents"])) for name in OVER_ALL},
+        **{name: interval(_ratio(column[name] / UNIT, column["coded"])) for name in OVER_CODED},
     }
 
 
@@ -184,14 +184,21 @@ def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Ratios:
     return np.divide(part, whole, out=out, where=whole > 0)
 
 
-def _score(values: Ratios, *, codes: int | None = None) -> Score:
-    """The score of row 0 and the interval of the other rows, centred on it; float64 [R+1]."""
+def interval(values: Ratios, *, low: float = 0.0, high: float = 1.0, codes: int | None = None) -> Score:
+    """Make a score of row 0 and, of the other rows, its interval centred on it.
+
+    Args:
+        values: float64 [R+1]; NaN where a replicate does not define the metric.
+        low: the least the metric can be; the interval is cut there.
+        high: the most.
+        codes: for macro metrics, the number of codes averaged.
+    """
     value, replicates = _number(values[0]), values[1:][~np.isnan(values[1:])]
     if value is None or len(replicates) < FEWEST_REPLICATES:
         return Score(value, codes=codes)
     bias = replicates.mean() - value
-    low, high = np.clip(np.quantile(replicates, [0.025, 0.975]) - bias, 0, 1)
-    return Score(value, float(low), float(high), codes)
+    lower, upper = np.clip(np.quantile(replicates, [0.025, 0.975]) - bias, low, high)
+    return Score(value, float(lower), float(upper), codes)
 
 
 def _number(value: Any) -> float | None:

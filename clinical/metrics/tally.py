@@ -103,7 +103,7 @@ class Tally:
         """
         truth = read_labels(labels)
         patient, count = index_patients(patients, documents=truth.shape[0])
-        weights = _resample(count, replicates=replicates, generator=generator)[:, patient]
+        weights = resample(count, replicates=replicates, generator=generator)[:, patient]
         seen = _decide(logits, truth, thresholds.stack(codes=truth.shape[1]), weights)
         positives = _weigh_pairs(truth, np.ones(len(truth.codes), bool), weights)
         true_positives = np.stack([_weigh_pairs(truth, hit, weights) for hit in seen.hits])
@@ -264,7 +264,7 @@ def _marks(codes: int) -> NDArray[np.float64]:
     return ((cubes * 48271) % 2147483647).astype(np.float64)
 
 
-def _resample(patients: int, *, replicates: int, generator: np.random.Generator | None) -> Counts32:
+def resample(patients: int, *, replicates: int, generator: np.random.Generator | None) -> Counts32:
     """How often each patient stands in each sample: int32 [R+1, patients], row 0 all ones."""
     if replicates < 0:
         raise ValueError(f"replicates must be 0 or more, not {replicates}")

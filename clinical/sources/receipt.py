@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 __all__ = ["RECEIPT_PATH", "TIMES_ASSUMED", "IngestReport", "RowCount", "RowTally", "TablesReport", "Tally"]
 
@@ -121,7 +123,7 @@ class RowTally:
     refused: Counter[str] = field(default_factory=Counter)
     rows: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def refuse(self, reason: str, rows: Sequence[int]) -> None:
+    def refuse(self, reason: str, rows: Sequence[int] | NDArray[Any]) -> None:
         """Count refused rows, each under one reason; ``rows`` are numbers from 1 without the header."""
         self.refused[reason] += len(rows)
         shown = self.rows[reason]

@@ -1,27 +1,26 @@
-"""What a hospital can be asked to predict: one file per task, one line here.
+"""What a hospital can be asked to predict: one entry per task.
 
 A task says which events it may see, reads one hospital's directory under those terms and gives examples to train on.
+Tasks come in two families: coding (many codes of a document, `clinical.tasks.coding`) and prediction (one outcome of a
+stay, declared in `clinical.tasks.prediction`).
 """
 
-from importlib import import_module
-from types import ModuleType
+from clinical.tasks.prediction import PREDICTION_TASKS
 
-__all__ = ["TASKS", "load_task"]
+__all__ = ["TASKS", "family_of"]
 
-TASKS: dict[str, str] = {
-    "icd-coding": "clinical.tasks.coding",
-}
+TASKS: dict[str, str] = {"icd-coding": "coding", **dict.fromkeys(PREDICTION_TASKS, "prediction")}
 
 
-def load_task(name: str) -> ModuleType:
-    """Import the module of one task.
+def family_of(task: str) -> str:
+    """Tell whether a task is ``coding`` or ``prediction``.
 
     Raises:
         ValueError: there is no such task.
 
-    >>> load_task("icd-coding").read_documents.__name__
-    'read_documents'
+    >>> family_of("aki")
+    'prediction'
     """
-    if name not in TASKS:
-        raise ValueError(f"unknown task {name!r}; there are: {', '.join(sorted(TASKS))}")
-    return import_module(TASKS[name])
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; there are: {', '.join(sorted(TASKS))}")
+    return TASKS[task]

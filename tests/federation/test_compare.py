@@ -75,7 +75,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(comparison, changes,
 
 def test_a_variant_that_cannot_run_is_refused_before_any_work(comparison):
     wanted = comparison(vary={"model.name": ("mlp-s", "transformer-xxl")})
-    with pytest.raises(ProtocolError, match="choose one of mlp-s"):
+    with pytest.raises(ProtocolError, match="choose one of logistic"):
         compare_arms(wanted)
     assert not wanted.output.exists()
 

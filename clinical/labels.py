@@ -1,0 +1,102 @@
+"""Labels at rest: what a task asks about a patient at a moment, and the answer.
+
+A label is no event: it may come from the future of its moment, so it is kept apart from the events, in MEDS' own label
+schema (one parquet a task under `labels/`), with the stay it belongs to beside it. Whoever divides or joins hospitals
+takes the labels along by patient.
+
+Source: MEDS 0.4, label schema.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from clinical.profile import ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FOLDER", "LABEL_SCHEMA", "list_labels", "read_labels", "select_patients", "write_labels"]
+
+FOLDER: Final = "labels"
+LABEL_SCHEMA: Final[pa.Schema] = pa.schema(
+    [
+        pa.field("subject_id", pa.int64(), nullable=False),
+        pa.field("prediction_time", pa.timestamp("us"), nullable=False),
+        pa.field("boolean_value", pa.bool_()),
+        pa.field("float_value", pa.float32()),
+        pa.field("stay_id", pa.int64()),
+    ]
+)
+
+
+def write_labels(hospital: Path, task: str, labels: pa.Table) -> Path:
+    """Write a task's labels into a hospital, replacing earlier ones in one step.
+
+    Args:
+        hospital: the hospital's folder.
+        task: the task's name.
+        labels: columns of `LABEL_SCHEMA`; each row has exactly one of boolean_value and float_value.
+
+    Raises:
+        ProfileError: a column is missing or of another type, or a row has no value or two.
+    """
+    folder = Path(hospital) / FOLDER
+    path = folder / f"{task}.parquet"
+    table = _checked(labels, path)
+    folder.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    pq.write_table(table, partial)
+    partial.replace(path)
+    return path
+
+
+def read_labels(hospital: Path, task: str) -> pa.Table:
+    """Read a task's labels, ordered by patient, stay and time.
+
+    Raises:
+        ProfileError: the hospital has none for this task, or the file breaks the schema.
+    """
+    path = Path(hospital) / FOLDER / f"{task}.parquet"
+    if not path.is_file():
+        known = ", ".join(list_labels(hospital)) or "none"
+        raise ProfileError(f"{path.parent.parent.name} has no labels for the task {task}; it has labels for: {known}")
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError):
+        raise ProfileError(f"{path} cannot be read as parquet; write the labels again") from None
+    return _checked(table, path).sort_by([(name, "ascending") for name in ("subject_id", "stay_id", "prediction_time")])
+
+
+def list_labels(hospital: Path) -> list[str]:
+    """Name the tasks a hospital has labels for."""
+    return sorted(path.stem for path in (Path(hospital) / FOLDER).glob("*.parquet"))
+
+
+def select_patients(hospital: Path, patients: Iterable[int], *, into: Path) -> None:
+    """Copy the labels of some patients into another hospital; tasks that have none of them are left out."""
+    wanted = pa.array(sorted(patients), pa.int64())
+    for task in list_labels(hospital):
+        table = read_labels(hospital, task)
+        chosen = table.filter(pc.is_in(table.column("subject_id"), value_set=wanted))
+        if len(chosen):
+            write_labels(into, task, chosen)
+
+
+def _checked(labels: pa.Table, path: Path) -> pa.Table:
+    missing = [name for name in LABEL_SCHEMA.names if name not in labels.column_names]
+    if missing:
+        raise ProfileError(f"{path}: labels lack the column {missing[0]!r}; they have {', '.join(LABEL_SCHEMA.names)}")
+    try:
+        table = labels.select(LABEL_SCHEMA.names).cast(LABEL_SCHEMA)
+    except (pa.ArrowInvalid, ValueError):
+        raise ProfileError(f"{path}: labels are not of the types of the label schema") from None
+    single = pc.xor(pc.is_valid(table.column("boolean_value")), pc.is_valid(table.column("float_value")))
+    if len(table) and not pc.all(single).as_py():
+        raise ProfileError(f"{path}: each label has exactly one of boolean_value and float_value")
+    return table
