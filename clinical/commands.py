@@ -211,12 +211,15 @@ def write_default_policy(hospital: Path, *, simulated: bool) -> bool:
     Returns:
         Whether a policy was written; an existing one is the hospital's own and never touched.
     """
-    from clinical.site_policy import DEFAULT_POLICY, SIMULATED_POLICY
+    from clinical.labels import list_labels
+    from clinical.site_policy import DEFAULT_POLICY, SIMULATED_POLICY, default_policy
 
     path = hospital / POLICY_FILE
     if path.exists():
         return False
-    path.write_text(SIMULATED_POLICY if simulated else DEFAULT_POLICY, encoding="utf-8")
+    tasks = list_labels(hospital)
+    real = default_policy(tasks) if tasks else DEFAULT_POLICY
+    path.write_text(SIMULATED_POLICY if simulated else real, encoding="utf-8")
     return True
 
 

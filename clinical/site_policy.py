@@ -4,7 +4,14 @@ The text lives in code and not in a data file so that every way of shipping Ward
 is written once, beside the data, and belongs to the site from then on: nothing here ever reads or changes it again.
 """
 
-__all__ = ["DEFAULT_POLICY", "SIMULATED_POLICY"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["DEFAULT_POLICY", "SIMULATED_POLICY", "default_policy"]
 
 _TEMPLATE = """\
 # What this hospital allows others to compute on its patients. This file belongs to the hospital: edit it freely.
@@ -34,8 +41,8 @@ minimum_cell = 5
 [allow]
 # What may run here. "*" allows every entry of its kind; an empty list allows none, except where said otherwise.
 
-# The prediction tasks, such as "icd-coding".
-tasks = ["icd-coding"]
+# The prediction tasks, such as "icd-coding" or "mortality-24h".
+{tasks}
 
 # The model architectures that may be trained.
 models = ["*"]
@@ -63,5 +70,11 @@ _SIMULATED_CEILING = """\
 epsilon_ceiling = 1000.0
 """
 
-DEFAULT_POLICY = _TEMPLATE.format(ceiling=_DEFAULT_CEILING)
-SIMULATED_POLICY = _TEMPLATE.format(ceiling=_SIMULATED_CEILING)
+DEFAULT_POLICY = _TEMPLATE.format(ceiling=_DEFAULT_CEILING, tasks='tasks = ["icd-coding"]')
+SIMULATED_POLICY = _TEMPLATE.format(ceiling=_SIMULATED_CEILING, tasks='tasks = ["*"]')
+
+
+def default_policy(tasks: Sequence[str]) -> str:
+    """Write the default policy of a hospital that has labels for some tasks: they are allowed, and nothing else."""
+    allowed = ", ".join(f'"{task}"' for task in tasks)
+    return _TEMPLATE.format(ceiling=_DEFAULT_CEILING, tasks=f"tasks = [{allowed}]")

@@ -26,16 +26,17 @@ class Questions:
 
     grid: Grid
     study: Study
-    roster: Roster
+    roster: Roster  # who trained
+    judges: Roster  # who judges: the same, or a guest who did not train
     terms: dict[str, Any]
 
-    def put(self, question: str, **records: Arrays) -> Outcome:
-        """Send arrays to every site and collect the replies."""
+    def put(self, question: str, *, to: Roster | None = None, **records: Arrays) -> Outcome:
+        """Send arrays to every site that trained, or to others, and collect the replies."""
         content = RecordDict({CONFIG: ConfigRecord(dict(self.terms))})
         for name, arrays in records.items():
             content[name] = array_record(arrays)
         timeout = self.study.federation.timeout_seconds
-        return ask(self.grid, self.roster.nodes, question, content, timeout_seconds=timeout)
+        return ask(self.grid, (to or self.roster).nodes, question, content, timeout_seconds=timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,21 @@ def judge(
     questions: Questions, model: Arrays, thresholds: Thresholds, *, vocabulary: tuple[str, ...]
 ) -> dict[str, Any]:
     """Score the final model on the held-out split, pooled and by hospital."""
-    outcome = questions.put("evaluate.judge", arrays=model, thresholds=thresholds.to_arrays())
+    outcome = questions.put("evaluate.judge", to=questions.judges, arrays=model, thresholds=thresholds.to_arrays())
     return _answers(questions, outcome, vocabulary, by_code=True)
 
 
 def judge_alone(questions: Questions, initial: Arrays, *, vocabulary: tuple[str, ...]) -> dict[str, Any]:
     """Let every hospital train alone, and pool what their own models score on their own held-out splits."""
-    return _answers(questions, questions.put("train.alone", arrays=initial), vocabulary, by_code=False)
+    return _answers(
+        questions, questions.put("train.alone", to=questions.judges, arrays=initial), vocabulary, by_code=False
+    )
 
 
 def _answers(questions: Questions, outcome: Outcome, vocabulary: tuple[str, ...], *, by_code: bool) -> dict[str, Any]:
     """Pool the replies and read every score from the sums."""
     rule = questions.study.evaluation.threshold
-    pooled, sites = read_judgements(questions.roster.named(outcome), codes=len(vocabulary), rule=rule)
+    pooled, sites = read_judgements(questions.judges.named(outcome), codes=len(vocabulary), rule=rule)
     if pooled is None:
         raise StudyFailed("no hospital sent counts of its held-out split, so there is nothing to report")
     tally, histogram = pooled.tally, pooled.histogram
@@ -84,7 +87,7 @@ def _answers(questions: Questions, outcome: Outcome, vocabulary: tuple[str, ...]
         "pooled": _scores(tally, histogram, rule),
         "rules": {each: _scores(tally, None, each) for each in tally.rules},
         "sites": {name: _scores(own.tally, own.histogram, rule) for name, own in sites.items()},
-        "missing": [questions.roster.name(absence.node) for absence in outcome.absences],
+        "missing": [questions.judges.name(absence.node) for absence in outcome.absences],
         "withheld": asdict(count_withheld(tally)),
         "collapse": collapse(tally, rule=rule),
     }

@@ -66,13 +66,14 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
         with archive.timed("admission"):
             roster = gather(grid, study)
             archive.note(sites=_sites(roster), absences=_absences(roster))
-            roster.require(study.federation.quorum)
-            agenda = open_agenda(roster, study)
+            trainers, judges = roster.divided(study.federation.guest)
+            trainers.require(study.federation.quorum)
+            agenda = open_agenda(trainers, study)
             archive.note(curve_metric=agenda.metric, **agenda.facts())
         initial = agenda.initial_model()
-        progress = rounds.Progress(arrays=initial, roster=roster, higher_is_better=agenda.higher_is_better)
+        progress = rounds.Progress(arrays=initial, roster=trainers, higher_is_better=agenda.higher_is_better)
         tail = TailAverage(study.federation.rounds)
-        with archive.timed("rounds"), hiding_hospitals(strategy, study, roster, initial, archive) as hiding:
+        with archive.timed("rounds"), hiding_hospitals(strategy, study, trainers, initial, archive) as hiding:
             rounds.train(
                 grid,
                 study,
@@ -84,7 +85,8 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
         if study.training.average == "tail" and tail.count:
             progress.arrays = tail.mean()
         with archive.timed("evaluation"):
-            questions = Questions(grid, study, progress.roster, agenda.terms())
+            judging = judges if study.federation.guest else progress.roster
+            questions = Questions(grid, study, progress.roster, judging, agenda.terms())
             agenda.answer(questions, progress, archive, initial)
     finally:
         if roster is not None:

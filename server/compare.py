@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from clinical.events import read_manifest
 from clinical.tasks import family_of
 from clinical.tasks.prediction import find_prediction_task
 from server.laboratory import Laboratory, perform
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from study.protocol import Study, Value
 
-ARMS = ("central", "federated", "local")
+ARMS = ("central", "federated", "local", "transfer")
 METRICS = ("micro_f1", "macro_f1", "precision_at_8", "mean_average_precision", "micro_auc")
 METRICS_OF_OUTCOME = {
     "binary": ("auroc", "average_precision", "brier", "calibration_error"),
@@ -143,8 +144,8 @@ def tabulate(
 
 def _rows(arms: Sequence[str], found: Seeds, metrics: Sequence[str]) -> Iterable[list[str]]:
     for arm in arms:
-        yield [arm, *(_spread([seed[arm][name] for seed in found]) for name in metrics)]
-    for other in ("central", "local"):
+        yield [arm, *(_spread([seed[arm].get(name) for seed in found]) for name in metrics)]
+    for other in ("central", "local", "transfer"):
         if other in arms and "federated" in arms:
             cells = [_spread([_difference(seed, other, name) for seed in found], signed=True) for name in metrics]
             yield [f"federated − {other}", *cells]
@@ -184,6 +185,8 @@ def _run_arms(comparison: Comparison, study: Study, laboratory: Laboratory, vari
     if wanted and (not (folder / "federated.json").is_file() or "local" in wanted):
         local = "local" in comparison.arms
         _federate(build(study.settings(), changes, {"evaluation.local-baseline": local}), laboratory, folder)
+    if "transfer" in wanted:
+        _transfer(build(study.settings(), changes, {"evaluation.local-baseline": False}), laboratory, folder)
     if "central" in wanted:
         _centralise(build(study.settings(), changes, {"evaluation.local-baseline": False}), laboratory, folder)
     return {arm: json.loads((folder / f"{arm}.json").read_text(encoding="utf-8")) for arm in comparison.arms}
@@ -196,6 +199,19 @@ def _federate(study: Study, laboratory: Laboratory, folder: Path) -> None:
     if study.evaluation.local_baseline:
         _keep(folder / "local.json", record["baselines"]["local"]["pooled"])
     _keep(folder / "federated.json", record["final"]["pooled"])
+
+
+def _transfer(study: Study, laboratory: Laboratory, folder: Path) -> None:
+    """Let each hospital in turn judge what the others trained without it; scores are means over the hospitals."""
+    views = laboratory.views(seed=study.study.seed)
+    found: dict[str, list[float]] = {}
+    for view in views:
+        record = perform(build(study.settings(), {"federation.guest": read_manifest(view).site_id}), views, folder)
+        for name, score in record["final"]["pooled"].items():
+            if score["value"] is not None:
+                found.setdefault(name, []).append(score["value"])
+    text = json.dumps({name: mean(values) for name, values in found.items()}, indent=1)
+    (folder / "transfer.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _centralise(study: Study, laboratory: Laboratory, folder: Path) -> None:
@@ -213,7 +229,7 @@ def _keep(path: Path, pooled: Mapping[str, Mapping[str, float | None]]) -> None:
 
 
 def _difference(seed: Mapping[str, Scores], other: str, name: str) -> float | None:
-    federated, compared = seed["federated"][name], seed[other][name]
+    federated, compared = seed["federated"].get(name), seed[other].get(name)
     return None if federated is None or compared is None else federated - compared
 
 

@@ -90,15 +90,15 @@ class PredictionAgenda:
         model, kept = progress.final(keep=self._study.federation.keep)
         archive.note(curve=progress.curve, kept_round=kept)
         archive.keep_model(model)
-        archive.note(final=self._answers(questions, questions.put("evaluate.judge", arrays=model)))
+        archive.note(final=self._answers(questions, questions.put("evaluate.judge", to=questions.judges, arrays=model)))
         if self._study.evaluation.local_baseline:
             with archive.timed("local baseline"):
-                alone = self._answers(questions, questions.put("train.alone", arrays=initial))
+                alone = self._answers(questions, questions.put("train.alone", to=questions.judges, arrays=initial))
                 archive.note(baselines={"local": alone})
 
     def _answers(self, questions: Questions, outcome: Outcome) -> dict[str, Any]:
         """Pool the replies and read every score from the sums."""
-        replies = questions.roster.named(outcome)
+        replies = questions.judges.named(outcome)
         own = self._judgements(replies)
         if not own:
             raise StudyFailed(
@@ -113,7 +113,7 @@ class PredictionAgenda:
             "calibration": pooled.calibration() if isinstance(pooled, Risks) else [],
             "sites": {name: _scores(each) for name, each in own.items()},
             "groups": {name: _scores(each) for name, each in _groups(replies).items()},
-            "missing": [questions.roster.name(absence.node) for absence in outcome.absences],
+            "missing": [questions.judges.name(absence.node) for absence in outcome.absences],
             "withheld": sorted(name for name in replies if name not in own),
         }
 

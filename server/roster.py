@@ -63,6 +63,21 @@ class Roster:
         """Return the replies of an outcome by hospital, in the order of their names."""
         return dict(sorted((self.name(node), content) for node, content in outcome.replies.items()))
 
+    def divided(self, guest: str) -> tuple[Roster, Roster]:
+        """Return who trains and who judges: everybody both, or with a guest the others and the guest.
+
+        Raises:
+            StudyRefused: no admitted hospital has the guest's name.
+        """
+        if not guest:
+            return self, self
+        judges = tuple(site for site in self.sites if site.name == guest)
+        if not judges:
+            names = ", ".join(site.name for site in self.sites)
+            raise StudyRefused(f"federation.guest = {guest!r} is no admitted hospital; there are {names}")
+        trainers = tuple(site for site in self.sites if site.name != guest)
+        return replace(self, sites=trainers), replace(self, sites=judges)
+
     def require(self, quorum: int) -> None:
         """Insist on a quorum of admitted hospitals.
 

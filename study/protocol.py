@@ -158,6 +158,7 @@ class Federation:
     rounds: Count
     quorum: Count  # hospitals that must deliver a sound update for a round to count
     keep: Annotated[str, Choice(("last", "best"))]  # which round's model the study ends with
+    guest: str  # a hospital that never trains, and alone judges what the others made; "" for none
     wait_seconds: Positive  # for hospitals to connect
     timeout_seconds: Positive  # for a round's replies
     proximal_mu: NotNegative  # FedProx

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from clinical.metrics.blocks import index_patients
-from clinical.metrics.contributions import WIDE
 from clinical.metrics.histogram import BINS, EDGES
 from clinical.metrics.outcomes import TENTHS, Errors, Risks
 
@@ -28,6 +27,9 @@ __all__ = ["NORM", "contributions", "read_sums"]
 NORM: Final = 1.5
 _CAP_SPREADS: Final = 3.0  # errors of a regression are cut at so many public deviations of the answer
 _ONE_PATIENT: Final = 1_000  # counts are integers; a patient is so many
+#: Lower edges of the bins after the first, in logits: few, for each bin costs one patient's noise.
+_CUTS: Final = EDGES[np.isin(EDGES, np.array([-6, -5, -4, -3.5, -3, -2.5, -2, -1.5, -1, 0, 1.5], np.float32))]
+_BINS: Final = len(_CUTS) + 1
 
 
 def contributions(
@@ -42,8 +44,8 @@ def contributions(
         patients: [M].
 
     Returns:
-        float64 [P, 2 * len(WIDE) + 1]: share of the patient's questions by answer and wide bin of the logit, and mean
-        squared error of the probability; or [P, 5]: 1, absolute and squared error over their caps, and the answer and
+        float64 [P, 2 * 12 + 1]: share of the patient's questions by answer and wide bin of the logit, and mean squared
+        error of the probability; or [P, 5]: 1, absolute and squared error over their caps, and the answer and
         its square on the model's scale over theirs.
     """
     patient, count = index_patients(patients, documents=len(patients))
@@ -65,13 +67,11 @@ def read_sums(task: PredictionTask, sums: NDArray[np.float64], *, hospitals: int
         second = (low**2 + 2 * low * span * truth / max(n, 1e-9) + span**2 * truth_squared / max(n, 1e-9)) * n
         row = np.array([[n, absolute * cap, squared * cap**2, mean * n, second]])
         return Errors(row, 0, hospitals)
-    wide = len(WIDE)
-    shares = np.maximum(sums, 0.0)
-    first = np.concatenate([[0], np.searchsorted(EDGES, WIDE[1:].astype(np.float32), side="right")])
+    first = np.concatenate([[0], np.searchsorted(EDGES, _CUTS, side="right")])
     counts = np.zeros((1, 2, BINS), np.int32)
-    counts[0, 0, first] = np.rint(shares[:wide] * _ONE_PATIENT)
-    counts[0, 1, first] = np.rint(shares[wide : 2 * wide] * _ONE_PATIENT)
-    middle = np.concatenate([[WIDE[1] - 0.25], (WIDE[1:-1] + WIDE[2:]) / 2, [WIDE[-1] + 0.25]])
+    for answer, own in enumerate(np.split(sums[:-1], 2)):
+        counts[0, answer, first] = np.rint(_not_negative(own) * _ONE_PATIENT)
+    middle = np.concatenate([_CUTS[:1] - 0.5, (_CUTS[:-1] + _CUTS[1:]) / 2, _CUTS[-1:] + 0.5])
     chance = 1 / (1 + np.exp(-middle))
     yes, both = counts[0, 0, first], counts[0, :, first].sum(axis=1)
     reliability = np.zeros((1, TENTHS, 3))
@@ -79,15 +79,25 @@ def read_sums(task: PredictionTask, sums: NDArray[np.float64], *, hospitals: int
         reliability[0], np.minimum((chance * TENTHS).astype(int), TENTHS - 1), np.stack([both, yes, both * chance], 1)
     )
     return Risks(
-        counts, np.asarray(shares[-1:] * _ONE_PATIENT, np.float64), reliability, np.zeros(2, np.int64), hospitals
+        counts,
+        np.asarray(np.maximum(sums[-1:], 0.0) * _ONE_PATIENT, np.float64),
+        reliability,
+        np.zeros(2, np.int64),
+        hospitals,
     )
 
 
+def _not_negative(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take negative sums for none and keep the total, which noise moves least."""
+    total, shown = max(float(sums.sum()), 0.0), np.maximum(sums, 0.0)
+    scaled: NDArray[np.float64] = shown * (total / max(float(shown.sum()), 1e-9))
+    return scaled
+
+
 def _risk_rows(logits: NDArray[np.float32], answers: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = len(WIDE)
-    rows = np.zeros((len(logits), 2 * wide + 1))
-    bins = np.searchsorted(WIDE[1:], logits, side="right")
-    rows[np.arange(len(logits)), np.where(answers > 0.5, 0, wide) + bins] = 1.0
+    rows = np.zeros((len(logits), 2 * _BINS + 1))
+    bins = np.searchsorted(_CUTS, logits.astype(np.float32), side="right")
+    rows[np.arange(len(logits)), np.where(answers > 0.5, 0, _BINS) + bins] = 1.0
     rows[:, -1] = (1 / (1 + np.exp(-logits.astype(np.float64))) - answers) ** 2
     return rows
 

@@ -59,7 +59,7 @@ def test_a_hospital_without_room_on_its_ledger_is_refused_and_the_others_go_on(c
     [
         ("minimum_patients = 10", "minimum_patients = 10000", "fewer than the 10000 patients"),
         ("epsilon_ceiling = 1000.0", "epsilon_ceiling = 1.0", "site policy ends at 1"),
-        ('tasks = ["icd-coding"]', "tasks = []", "does not allow the task"),
+        ('tasks = ["*"]', "tasks = []", "does not allow the task"),
         ("minimum_cell = 5", 'minimum_cell = "five"', "minimum_cell has a value of the wrong kind"),
         ("[cohort]", "[cohort", "not readable as TOML"),
         ("require_dp = false", "require_privacy = false", "lacks ['require_dp']"),
