@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clients.policy import PolicyRefusal
 from privacy.accounting import PoissonGaussian, accountant_of, certify, noise_multiplier_for
-from privacy.ledger import BudgetExhausted, Ledger
+from privacy.ledger import BudgetExhausted, Ledger, WrongUnit
 from privacy.statement import PrivacyStatement
 
 if TYPE_CHECKING:
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from study.protocol import Study
 
 COUNTS = ("code counts of the vocabulary", "metrics, thresholds and their intervals")
-NOT_COVERED = ("patients per hospital", "the choice of settings by earlier runs")
+SIZE = "patients per hospital"
+CHOICE = "the choice of settings by earlier runs"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a hospital of a known size runs a study: sampling, steps and, where asked, noise."""
 
-    patients: int  # of the training split
+    patients: int  # of the training split, as the site's policy declares them or counted
     sampling_rate: float  # probability with which a patient is in one step
     steps: int  # a round
     noise_multiplier: float | None  # None without differential privacy
@@ -75,9 +76,8 @@ def admit(study: Study, hospital: Hospital, *, run: str) -> Plan:
         PolicyRefusal: policy, cohort size or ledger forbid it; the message is fit to leave the hospital.
     """
     hospital.policy.admit(study)
-    patients = training_patients(hospital)
-    hospital.policy.admit_patients(study, patients)
-    planned = plan(study, patients)
+    hospital.policy.admit_patients(study, training_patients(hospital))
+    planned = plan(study, public_patients(hospital))
     _reserve(study, hospital, planned.reservations(study, run))
     return planned
 
@@ -87,6 +87,15 @@ def training_patients(hospital: Hospital) -> int:
     from clinical.events import count_split
 
     return count_split(hospital.path, "train")
+
+
+def public_patients(hospital: Hospital) -> int:
+    """Return the size of the training split that all plans rest on: what site policy declares, else the true one.
+
+    Guarantee:
+        With a declared size rates, steps, noise, denominators and weights are the same whoever is in the cohort.
+    """
+    return hospital.policy.declared_patients or training_patients(hospital)
 
 
 def plan(study: Study, patients: int) -> Plan:
@@ -147,7 +156,7 @@ def settle(study: Study, hospital: Hospital, *, run: str) -> dict[str, Any]:
     Returns:
         The privacy statement of this run at this hospital, and what the ledger holds over all runs.
     """
-    planned = plan(study, training_patients(hospital))
+    planned = plan(study, public_patients(hospital))
     if planned.noise_multiplier is None:
         return {"statement": asdict(PrivacyStatement.none(steps=0)), "ledger": None}
     spent: dict[str, PoissonGaussian] = {}
@@ -160,10 +169,20 @@ def settle(study: Study, hospital: Hospital, *, run: str) -> dict[str, Any]:
         total = ledger.spent(delta=study.privacy.delta, include_reserved=True)
         head = ledger.head
     ledger_says = {"epsilon_all_runs": total, "ceiling": hospital.policy.epsilon_ceiling, "head": head}
-    return {"statement": asdict(_statement(study, planned, spent, run)), "ledger": ledger_says}
+    statement = _statement(study, planned, spent, run, _not_covered(study, hospital))
+    return {"statement": asdict(statement), "ledger": ledger_says}
 
 
-def _statement(study: Study, planned: Plan, spent: dict[str, PoissonGaussian], run: str) -> PrivacyStatement:
+def _not_covered(study: Study, hospital: Hospital) -> tuple[str, ...]:
+    """Name what leaves beside what epsilon speaks of."""
+    counts = () if study.privacy.covers_releases else COUNTS
+    size = () if hospital.policy.declared_patients else (SIZE,)
+    return (*counts, *size, CHOICE)
+
+
+def _statement(
+    study: Study, planned: Plan, spent: dict[str, PoissonGaussian], run: str, not_covered: tuple[str, ...]
+) -> PrivacyStatement:
     cost = certify(spent.values(), delta=study.privacy.delta)
     released = spent.get(releases_of(run))
     return PrivacyStatement(
@@ -173,7 +192,7 @@ def _statement(study: Study, planned: Plan, spent: dict[str, PoissonGaussian], r
         noise_multiplier=spent[run].noise_multiplier,
         clip_norm=study.privacy.clip_norm,
         steps=spent[run].steps,
-        not_covered=NOT_COVERED if released else (*COUNTS, *NOT_COVERED),
+        not_covered=not_covered,
         releases=released.steps if released else 0,
         release_noise=planned.release_noise,
         reproducible_noise=study.privacy.reproducible_noise,
@@ -196,6 +215,8 @@ def _reserve(study: Study, hospital: Hospital, wanted: dict[str, PoissonGaussian
                     study_digest=study.digest(),
                     purpose=study.study.name,
                 )
+            except WrongUnit as wrong:
+                raise PolicyRefusal(str(wrong)) from None
             except BudgetExhausted as exhausted:
                 for other in wanted:
                     if ledger.reservation(other) is not None:

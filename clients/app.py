@@ -16,6 +16,7 @@ from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients import admission, training
+from clients.independence import require_independence
 from clients.policy import PolicyRefusal
 from clients.replies import put_arrays, verdict
 from clients.visit import Visit
@@ -72,6 +73,7 @@ def train(visit: Visit) -> RecordDict:
     model, planned = visit.work.model(), visit.plan
     content = verdict("ok")
     visit.work.put_curve(content, model)
+    require_independence(visit.study, model, visit.work.examples())
     admission.charge(visit.hospital, planned, run=visit.run)
     report = training.train_round(
         visit.study,

@@ -101,13 +101,18 @@ def _releases(study: Study, answer: Forecast) -> str:
     return f"{study.releases} noisy sums, noise {answer.plan.release_noise:.4g}; part of the epsilon"
 
 
+def _size(answer: Forecast) -> str:
+    declared = answer.plan.patients != answer.patients
+    return f"{answer.patients}; {answer.plan.patients} declared and planned with" if declared else f"{answer.patients}"
+
+
 def _rows(study: Study, answer: Forecast) -> list[tuple[str, str]]:
     """What is said, line by line."""
     from clients.forecast import MOST_ROUNDS
 
     planned, rounds, cost = answer.plan, study.federation.rounds, answer.cost
     rows = [
-        ("patients in the training split", f"{planned.patients}"),
+        ("patients in the training split", _size(answer)),
         ("rounds", f"{rounds} of {planned.steps} steps, each with {planned.sampling_rate:.1%} of the patients"),
     ]
     if cost is None:

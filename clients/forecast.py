@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from clients.admission import Plan, plan, training_patients
+from clients.admission import Plan, plan, public_patients, training_patients
 from clients.policy import PolicyRefusal
 from privacy.accounting import PoissonGaussian, certify, epsilon
-from privacy.budget import committed
+from privacy.budget import PATIENT, check_unit, committed
 from privacy.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Forecast:
     """A hospital's answer to a study, for its own people: it holds counts that need not leave."""
 
     hospital: str
+    patients: int  # counted; the plan's may be declared
     plan: Plan
     ceiling: float
     cost: Cost | None  # None without differential privacy
@@ -51,18 +52,19 @@ def forecast(study: Study, hospital: Hospital) -> Forecast:
     Raises:
         ValueError: the training split is empty, or no noise meets the study's epsilon.
         privacy.ledger.LedgerCorrupt: the ledger does not verify.
+        privacy.ledger.WrongUnit: the ledger is kept for hospitals, not for patients.
         privacy.accounting.AccountantsDisagree: the cost cannot be certified.
     """
     patients = training_patients(hospital)
     if patients == 0:
         raise ValueError(f"hospital {hospital.name} has no patient in its training split")
-    planned = plan(study, patients)
+    planned = plan(study, public_patients(hospital))
     refusal = _refusal(study, hospital, patients)
     events = list(planned.reservations(study, "forecast").values())
     one_round = planned.event(rounds=1)
     ceiling = hospital.policy.epsilon_ceiling
     if one_round is None:
-        return Forecast(hospital.name, planned, ceiling, None, refusal)
+        return Forecast(hospital.name, patients, planned, ceiling, None, refusal)
     charged, promised = (_committed(hospital, reserved=reserved) for reserved in (False, True))
     delta = study.privacy.delta
     cost = Cost(
@@ -74,7 +76,7 @@ def forecast(study: Study, hospital: Hospital) -> Forecast:
     )
     if refusal is None and cost.together > ceiling:
         refusal = f"the privacy ledger has no room: together epsilon {cost.together:.4g}, ceiling {ceiling:g}"
-    return Forecast(hospital.name, planned, ceiling, cost, refusal)
+    return Forecast(hospital.name, patients, planned, ceiling, cost, refusal)
 
 
 def _refusal(study: Study, hospital: Hospital, patients: int) -> str | None:
@@ -90,7 +92,9 @@ def _committed(hospital: Hospital, *, reserved: bool) -> list[PoissonGaussian]:
     """What the ledger holds; a hospital without a ledger has promised nothing, and none is made for asking."""
     try:
         with Ledger.open(hospital.ledger, create=False) as ledger:
-            return committed(ledger.entries(), reserved=reserved)
+            entries = ledger.entries()
+            check_unit(entries, PATIENT)
+            return committed(entries, reserved=reserved)
     except FileNotFoundError:
         return []
 

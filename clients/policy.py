@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Policy:
     strategies: tuple[str, ...]
     metrics: tuple[str, ...]  # groups of numbers that may leave, see `clients.replies`
     applications: tuple[str, ...]  # SHA-256 of approved application bundles; empty checks nothing
+    # newer keys of the same tables, which a file may leave out: each then means what it meant before the key existed
+    declared_patients: int = 0  # [cohort] the public size of the training cohort; 0 uses and reveals the true one
 
     def allows_metric(self, name: str) -> bool:
         """Tell whether the numbers of group ``name`` may leave."""
@@ -81,7 +83,7 @@ class Policy:
             raise PolicyRefusal(
                 f"the training cohort has fewer than the {self.minimum_patients} patients that site policy asks for"
             )
-        if study.privacy.wanted and study.privacy.delta >= 1 / patients:
+        if study.privacy.wanted and study.privacy.delta >= 1 / max(patients, self.declared_patients):
             raise PolicyRefusal(
                 f"privacy.delta = {study.privacy.delta:g} is not below 1 / patients here: "
                 "a mechanism that publishes one whole patient would satisfy it"
@@ -92,7 +94,8 @@ def read_policy(path: Path) -> Policy:
     """Read a site's policy file.
 
     Raises:
-        PolicyRefusal: the file is missing, is not TOML, lacks a key, has an unknown one or a value of a wrong type.
+        PolicyRefusal: the file is missing, is not TOML, lacks a key that is no newer one, has an unknown one or a
+            value of a wrong type.
     """
     try:
         return _parse(path.read_text(encoding="utf-8"))
@@ -111,12 +114,13 @@ def _parse(text: str) -> Policy:
         raise PolicyRefusal("the site's policy file is not readable as TOML, so nothing is allowed") from None
     found = _flatten(tables)
     expected = {field.name: field for field in fields(Policy)}
-    if found.keys() != expected.keys():
-        missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    required = {name for name, field in expected.items() if field.default is MISSING}
+    missing, unknown = sorted(required - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unknown:
         raise PolicyRefusal(
             f"the site's policy file lacks {missing or 'no'} keys and has unknown {unknown or 'no'} keys"
         )
-    return Policy(**{name: _value(name, found[name], str(field.type)) for name, field in expected.items()})
+    return Policy(**{name: _value(name, value, str(expected[name].type)) for name, value in found.items()})
 
 
 def _flatten(tables: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical.averaging import TailAverage
 from clinical.learning import Batch, LearningReport, build_optimizer, learn, plain_gradient, shuffled_patients
 from clinical.losses import build_loss, build_outcome_loss
 from clinical.models import build_model
@@ -90,7 +91,7 @@ def train_alone(
 ) -> nn.Module:
     """Give one hospital the study's whole training without the others: the local arm of a comparison.
 
-    The rounds stay, as each starts the optimizer anew; so does the choice of the last or best round.
+    The rounds stay, as each starts the optimizer anew; so does the choice of the last or best round or their mean.
 
     Args:
         study: the agreed study.
@@ -101,12 +102,17 @@ def train_alone(
         score: says of a model how good it is on this hospital's own tuning split, higher is better.
     """
     best: tuple[float, dict[str, np.ndarray]] = (-math.inf, model_arrays(model))
+    tail = TailAverage(study.federation.rounds)
     for number in range(1, study.federation.rounds + 1):
         train_round(study, plan, model, examples, stream=f"{name}/alone/{number}", proximal_mu=0.0)
         if study.federation.keep == "best":
             best = max(best, (score(model), model_arrays(model)), key=lambda each: each[0])
+        if study.training.average == "tail":
+            tail.add(number, model_arrays(model))
     if study.federation.keep == "best":
         _load(model, best[1])
+    if study.training.average == "tail":
+        _load(model, tail.mean())
     return model
 
 
@@ -117,11 +123,12 @@ def study_loss(study: Study) -> Loss:
 
 
 def _private_gradient(study: Study, plan: Plan, model: nn.Module, noise: NoiseSource) -> Callable[[Batch], float]:
-    from privacy.clipping import private_gradient
+    from privacy.clipping import Clipping, private_gradient
 
     loss = study_loss(study)
     assert plan.noise_multiplier is not None
     multiplier = plan.noise_multiplier
+    clipping = Clipping(study.privacy.clip_norm, per_layer=study.privacy.clip_per_layer)
 
     def gradient(batch: Batch) -> float:
         report = private_gradient(
@@ -129,7 +136,7 @@ def _private_gradient(study: Study, plan: Plan, model: nn.Module, noise: NoiseSo
             batch.features,
             lambda outputs: batch.losses(loss, outputs),
             batch.patient,
-            clip_norm=study.privacy.clip_norm,
+            clip_norm=clipping,
             patients_expected=plan.sampling_rate * plan.patients,
             noise=noise,
             noise_multiplier=multiplier,

@@ -60,7 +60,7 @@ class Visit:
     @cached_property
     def plan(self) -> Plan:
         """The hospital's sampling, steps and noise."""
-        return admission.plan(self.study, admission.training_patients(self.hospital))
+        return admission.plan(self.study, admission.public_patients(self.hospital))
 
     def arrays(self, record: str) -> dict[str, np.ndarray]:
         """Return the numpy arrays of one record of the message."""

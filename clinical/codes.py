@@ -174,6 +174,21 @@ def ancestors(code: str, *, system: System) -> tuple[str, ...]:
     return (*_ranges_around(category, system), *stems)
 
 
+def descendants(code: str, *, system: System) -> tuple[str, ...]:
+    """The billable codes of the release below a category or a retired code, dotted and in order; none for others.
+
+    >>> descendants("E78.4", system="ICD10CM")
+    ('E78.41', 'E78.49')
+    """
+    try:
+        stem = normalise(code, system=system).replace(".", "")
+    except ValueError:
+        return ()
+    codes = _sorted_release(system)
+    first, last = bisect_left(codes, stem), bisect_left(codes, stem + "~")
+    return tuple(normalise(each, system=system) for each in codes[first:last] if each != stem)
+
+
 def _ranges_around(category: str, system: System) -> list[str]:
     """Chapter and block whose bounds enclose a category; within one letter text order is code order."""
     found = []

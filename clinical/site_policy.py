@@ -34,6 +34,10 @@ require_dp = false
 # A study that finds fewer patients than this here is refused: few patients are easy to recognise.
 minimum_patients = 20
 
+# The size of the training cohort that may be known, for example rounded: sampling and noise are planned with it, so
+# that nothing planned follows from the true number. 0 plans with the true one, and reports list it as not covered.
+declared_patients = 0
+
 # Counts below this never leave the hospital (for example: how many documents carry a rare code).
 minimum_cell = 5
 

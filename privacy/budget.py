@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 
 GENESIS = "0" * 64
+PATIENT, HOSPITAL = UNITS = ("patient", "hospital")
 
 
 class LedgerCorrupt(ValueError):
     """A ledger whose chain of hashes is broken; the message names the first row that does not fit."""
+
+
+class WrongUnit(ValueError):
+    """A ledger that hides another unit than the study: their epsilons say different things and never compose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class LedgerEntry:
         kind: reserve (a study's whole cost), charge (steps about to be released) or settle (the study is over).
         run_id: the run it belongs to.
         event: what was reserved or charged; zero steps for a settlement.
-        details: of a reservation: delta, epsilon_ceiling, study_digest, purpose.
+        details: of a reservation: delta, epsilon_ceiling, study_digest, purpose, and unit where it is not the patient.
         previous: hash of the row before; 64 zeros for the first.
         hash: SHA-256 of everything above.
     """
@@ -117,6 +122,32 @@ def check_chain(entries: Iterable[LedgerEntry], *, containing: str | None = None
     if containing is not None and containing not in seen:
         raise LedgerCorrupt(f"ledger rows are missing from the end: {containing[:12]}... is not in the chain")
     return previous
+
+
+def unit_of(entries: Iterable[LedgerEntry]) -> str | None:
+    """Returns whom a ledger hides, "patient" or "hospital"; None before its first reservation.
+
+    Reservations name their unit since hospitals can be hidden too; those without one hide a patient.
+
+    Raises:
+        LedgerCorrupt: the reservations name more than one unit.
+    """
+    units = sorted({entry.details.get("unit", PATIENT) for entry in entries if entry.kind == "reserve"})
+    if len(units) > 1:
+        raise LedgerCorrupt(f"the ledger mixes the units {' and '.join(units)}: what they paid does not compose")
+    return units[0] if units else None
+
+
+def check_unit(entries: Iterable[LedgerEntry], unit: str) -> None:
+    """Accepts a ledger that hides `unit`, or nothing yet.
+
+    Raises:
+        LedgerCorrupt: see `unit_of`.
+        WrongUnit: the ledger hides another unit.
+    """
+    kept = unit_of(entries)
+    if kept not in {None, unit}:
+        raise WrongUnit(f"the privacy ledger is kept per {kept} and the study charges it per {unit}: name another one")
 
 
 def _matches(entry: LedgerEntry) -> bool:

@@ -47,7 +47,7 @@ def show(
         ceiling = f" Ceiling of the last reservation: {reserved[-1]['epsilon_ceiling']:g}." if reserved else ""
         console.print(
             f"Charged: epsilon {charged:.4g}; with open reservations {promised:.4g}; at delta {delta:.2g}, per "
-            f"patient, {RELATION}, {accountant_of(promised)}.{ceiling}\n"
+            f"{ledger.unit or 'patient'}, {RELATION}, {accountant_of(promised)}.{ceiling}\n"
             "Epsilons of runs do not add up: the total is their composition.",
             highlight=False,
         )

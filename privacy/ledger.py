@@ -22,24 +22,29 @@ import sqlalchemy as sa
 from privacy.accounting import PoissonGaussian, certify, epsilon
 from privacy.budget import (
     GENESIS,
+    PATIENT,
+    UNITS,
     LedgerCorrupt,
     LedgerEntry,
     Reservation,
     Room,
+    WrongUnit,
     canonical,
     check_chain,
     check_same_study,
+    check_unit,
     check_within,
     committed,
     refusal,
     reservation_of,
     steps_that_fit,
+    unit_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BudgetExhausted", "Ledger", "LedgerCorrupt", "LedgerEntry", "Reservation", "Room"]
+__all__ = ["BudgetExhausted", "Ledger", "LedgerCorrupt", "LedgerEntry", "Reservation", "Room", "WrongUnit"]
 
 Kind = Literal["reserve", "charge", "settle"]
 
@@ -147,6 +152,7 @@ class Ledger:
         epsilon_ceiling: float,
         study_digest: str,
         purpose: str,
+        unit: str = PATIENT,
     ) -> Reservation:
         """Sets aside the whole planned cost of a study, or refuses it.
 
@@ -158,6 +164,7 @@ class Ledger:
             study_digest: hash of what was agreed to. The same run and digest again returns the first reservation,
                 unchanged and at no cost, so a hospital that restarts goes on with the noise it began with.
             purpose: one line for whoever reads the ledger.
+            unit: whom the event hides, "patient" or "hospital"; a ledger holds one unit only.
 
         Returns:
             The reservation; train with *its* event.
@@ -165,20 +172,27 @@ class Ledger:
         Raises:
             BudgetExhausted: what is charged, what other runs reserved and this study together pass the ceiling.
             privacy.accounting.AccountantsDisagree: the cost cannot be certified, so nothing was reserved.
+            WrongUnit: the ledger is kept for another unit.
             ValueError: the run was reserved for another study, or is settled, or an argument is out of range.
         """
         if not study_digest or not (run_id.isprintable() and 0 < len(run_id) <= _LONGEST_RUN_ID):
             raise ValueError("a reservation needs a run_id of 1 to 200 printable characters and a study_digest")
         if not epsilon_ceiling > 0:
             raise ValueError(f"epsilon_ceiling must be > 0, got {epsilon_ceiling}")
+        if unit not in UNITS:
+            raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
+        entries = self.entries()
+        check_unit(entries, unit)
         # composed once without the lock, so that the composition under it is a look-up unless another run came between
-        _fits([*committed(self.entries(), reserved=True), event], delta=delta, epsilon_ceiling=epsilon_ceiling)
+        _fits([*committed(entries, reserved=True), event], delta=delta, epsilon_ceiling=epsilon_ceiling)
         with self._writer.begin() as connection:
             _lock(connection)
             known = reservation_of(_of_run(connection, run_id), run_id)
             if known is not None:
                 return check_same_study(known, study_digest)
-            already = committed(_read(connection), reserved=True)
+            entries = list(_read(connection))
+            check_unit(entries, unit)
+            already = committed(entries, reserved=True)
             fits = _fits([*already, event], delta=delta, epsilon_ceiling=epsilon_ceiling)
             if fits:
                 details = {
@@ -187,6 +201,8 @@ class Ledger:
                     "purpose": purpose,
                     "study_digest": study_digest,
                 }
+                if unit != PATIENT:  # rows of patients stay as they have always been written
+                    details["unit"] = unit
                 _append(connection, "reserve", run_id, event, details)
         if not fits:
             raise BudgetExhausted(refusal(already, event, delta=delta, epsilon_ceiling=epsilon_ceiling))
@@ -243,13 +259,18 @@ class Ledger:
             return list(_read(connection))
 
     @property
+    def unit(self) -> str | None:
+        """Whom the ledger hides, "patient" or "hospital"; None before its first reservation."""
+        return unit_of(self.entries())
+
+    @property
     def head(self) -> str:
         """Hash of the last row; 64 zeros for an empty ledger."""
         with self._engine.begin() as connection:
             return _tail(connection)[1]
 
     def verify(self, *, containing: str | None = None) -> None:
-        """Recomputes the chain of hashes.
+        """Recomputes the chain of hashes and checks that all rows hide the same unit.
 
         Args:
             containing: a `head` noted earlier, which must still be in the chain; finds rows cut off the end.
@@ -257,7 +278,9 @@ class Ledger:
         Raises:
             LedgerCorrupt: names the first row that does not fit.
         """
-        check_chain(self.entries(), containing=containing)
+        entries = self.entries()
+        check_chain(entries, containing=containing)
+        unit_of(entries)
 
     def _prepare(self, *, create: bool) -> None:
         with self._writer.begin() as connection:

@@ -88,6 +88,17 @@ class NoiseSource:
             self._fill(flat, std)
             return tensor.copy_(flat.view(tensor.shape))
 
+    def normals(self, count: int, *, std: float) -> NDArray[np.float64]:
+        """Returns `count` independent N(0, std^2) draws of float32 resolution, float64 [count].
+
+        Raises:
+            ValueError: `std` is negative or not finite.
+        """
+        import torch
+
+        drawn: NDArray[np.float64] = self.normal_(torch.empty(count, dtype=torch.float64), std=std).numpy()
+        return drawn
+
     def _fill(self, flat: Tensor, std: float) -> None:
         for start in range(0, flat.numel(), 2 * _PAIRS):
             part = flat[start : start + 2 * _PAIRS]
@@ -104,8 +115,9 @@ class NoiseSource:
         words = self.words(2 * n)
         radius_words = words[:n] & np.uint32(0x7FFFFFFF)
         radius = torch.from_numpy(radius_words.view(np.int32)).float().add_(0.5)
-        for i in np.flatnonzero(radius_words < _REFINED_BELOW):
-            radius[i] = float(radius_words[i]) + (float(self.words(1)[0]) + 0.5) * 2.0**-32
+        if radius_words.min(initial=_REFINED_BELOW) < _REFINED_BELOW:  # seldom, and cheaper to ask than to search
+            for i in np.flatnonzero(radius_words < _REFINED_BELOW):
+                radius[i] = float(radius_words[i]) + (float(self.words(1)[0]) + 0.5) * 2.0**-32
         radius.mul_(2.0**-31).log_().mul_(-2.0 * std * std).sqrt_()
         # the upper 24 bits only: float32 holds them exactly, so no angle is rounded onto another
         angle = torch.from_numpy((words[n:] >> np.uint32(8)).view(np.int32)).float().mul_(2.0 * math.pi * 2.0**-24)

@@ -67,8 +67,6 @@ class NoisySum:
 
         Source: Dwork & Roth 2014, appendix A; in floating point, see `privacy.noise`.
         """
-        import torch
-
         rows: Any = contributions
         squares = np.asarray(
             rows.multiply(rows).sum(axis=1) if hasattr(rows, "multiply") else np.square(rows).sum(axis=1)
@@ -78,7 +76,4 @@ class NoisySum:
             raise ValueError("a patient's contribution is not finite: nothing is released")
         weights = self.clip_norm / np.maximum(lengths, self.clip_norm)
         total = np.asarray(rows.T @ weights, dtype=np.float64).ravel()
-        drawn: NDArray[np.float64] = noise.normal_(
-            torch.empty(len(total), dtype=torch.float64), std=self.deviation
-        ).numpy()
-        return total + drawn
+        return total + noise.normals(len(total), std=self.deviation)

@@ -176,6 +176,24 @@ with noise of {{ s.release_noise|share }} times what one patient may add.</p>{% 
 {% if s.reproducible_noise %}<span class="bad">The noise came from a known seed: the guarantee is void for whoever knows it.</span>{% endif %}</p>
 {% endfor %}
 {% else %}<p>No hospital has stated a cost: nothing was released.</p>{% endif %}
+{% if hospitals %}{% set plan = hospitals.plan %}
+<h2>Privacy of whole hospitals</h2>
+<p>The coordinator hides each <strong>hospital</strong> as a whole as well: whoever sees the model after every round can hardly tell whether a
+hospital's updates were in it. A round's noise is about {{ '%.3g'|format(plan.noise_norm) }} long and all {{ plan.hospitals }} hospitals together
+move the model by at most {{ '%.3g'|format(plan.clip_norm) }}: {{ '%.3g'|format(plan.noise_over_clip) }} times as much noise as the longest signal
+in a round, {{ '%.3g'|format(plan.study_noise_over_reach) }} times over the whole study.</p>
+{% if hospitals.statement is defined %}{% set s = hospitals.statement %}
+<div class="wide"><table><caption>What each hospital paid for this run, and over all runs on the coordinator's ledger</caption>
+<thead><tr><th scope="col">epsilon</th><th scope="col">delta</th><th scope="col" class="text">unit, neighbours</th>
+<th scope="col" class="text">accountant</th><th scope="col">rounds</th><th scope="col">noise</th><th scope="col">clip</th>
+<th scope="col">all runs / ceiling</th><th scope="col">ledger head</th></tr></thead><tbody>
+<tr><td>{{ s.epsilon|epsilon }}</td><td>{{ s.delta }}</td><td class="text">{{ s.unit }}, {{ s.relation }}</td><td class="text">{{ s.accountant }}</td>
+<td>{{ s.steps }}</td><td>{{ s.noise_multiplier|share }}</td><td>{{ s.clip_norm }}</td>
+<td>{{ hospitals.ledger.epsilon_all_runs|epsilon }} / {{ hospitals.ledger.ceiling|epsilon }}</td><td><code>{{ hospitals.ledger.head[:12] }}</code></td></tr>
+</tbody></table></div>
+<p>Not covered: {{ s.not_covered|join('; ') }}.
+{% if s.reproducible_noise %}<span class="bad">The noise came from a known seed: the guarantee is void for whoever knows it.</span>{% endif %}</p>
+{% else %}<p class="bad">The coordinator has not stated what this cost: the run was cut off or refused.</p>{% endif %}{% endif %}
 
 {% if curve %}<h2>Training</h2>{{ curve|safe }}{% endif %}
 {% if final %}

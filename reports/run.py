@@ -64,6 +64,7 @@ def render(record: Mapping[str, Any]) -> str:
         final=final,
         alone=record.get("baselines", {}).get("local"),
         privacy=record.get("privacy", {}),
+        hospitals=record.get("hospital_privacy"),
         settings=_settings(record),
     )
 

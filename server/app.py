@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import RecordDict
 from flwr.serverapp import ServerApp
 
+from clinical.averaging import TailAverage
 from server import rounds
 from server.agenda import open_agenda
 from server.answers import Questions
 from server.archive import Archive
 from server.exchange import VERDICT, ask
+from server.hospital_account import hiding_hospitals
 from server.roster import Roster, StudyFailed, StudyRefused, gather
 from server.terms import check_names
 from strategies import Settings, build_strategy
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from flwr.app import Context
     from flwr.serverapp import Grid
 
+    from server.rounds import Progress
     from study.protocol import Study
 
 log = logging.getLogger("wardround")
@@ -69,15 +72,18 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
             archive.note(curve_metric=agenda.metric, **agenda.facts())
         initial = agenda.initial_model()
         progress = rounds.Progress(arrays=initial, roster=trainers, higher_is_better=agenda.higher_is_better)
-        with archive.timed("rounds"):
+        tail = TailAverage(study.federation.rounds)
+        with archive.timed("rounds"), hiding_hospitals(strategy, study, trainers, initial, archive) as hiding:
             rounds.train(
                 grid,
                 study,
-                strategy,
+                hiding,
                 progress,
                 agenda=agenda,
-                after_round=lambda now: archive.note(rounds=now.rounds, curve=now.curve),
+                after_round=lambda now: _after_round(archive, tail, now),
             )
+        if study.training.average == "tail" and tail.count:
+            progress.arrays = tail.mean()
         with archive.timed("evaluation"):
             judging = judges if study.federation.guest else progress.roster
             questions = Questions(grid, study, progress.roster, judging, agenda.terms())
@@ -85,6 +91,12 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
     finally:
         if roster is not None:
             archive.note(privacy=_settle(grid, study, roster))
+
+
+def _after_round(archive: Archive, tail: TailAverage, now: Progress) -> None:
+    archive.note(rounds=now.rounds, curve=now.curve)
+    if now.rounds[-1]["aggregated"]:
+        tail.add(len(now.rounds), now.arrays)
 
 
 def _settle(grid: Grid, study: Study, roster: Roster) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from server import answers
 from server.agenda import Point
 from server.counts import read_tuning
 from server.roster import StudyFailed
+from server.warm_start import warm_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ class CodingAgenda:
 
         The last bias starts at the codes' pooled frequencies, which the vocabulary's counts have already published:
         the first rounds, the dearest ones under differential privacy, are not spent on learning that most codes are
-        rare.
+        rare. Where the study asks for it, the weights start from the codes' titles.
         """
         import numpy as np
 
@@ -74,7 +75,7 @@ class CodingAgenda:
         share = np.clip((counts + 0.5) / (counted + 1), 1e-5, 1 - 1e-5)
         last = [name for name in arrays if name.endswith("bias")][-1]
         arrays[last] = np.log(share / (1 - share)).astype(arrays[last].dtype)
-        return arrays
+        return warm_start(self._study, self._roster, self.codes, arrays)
 
     def read_curve(self, replies: Mapping[str, RecordDict]) -> Point | None:
         """Pool the tuning scores and take micro-F1 at the best threshold."""

@@ -9,7 +9,7 @@ from clinical.losses import LOSSES, PURPOSE
 from clinical.models import MODELS
 from clinical.tasks import TASKS, family_of
 from clinical.tasks.prediction import find_prediction_task
-from strategies import STRATEGIES
+from strategies import AVERAGING, STRATEGIES
 from study.protocol import ProtocolError
 
 if TYPE_CHECKING:
@@ -40,13 +40,18 @@ def check_names(study: Study) -> None:
     """Check the plug-ins a study names.
 
     Raises:
-        ProtocolError: a task, model, loss or strategy is in no table, or model or loss are not made for the task; the
-            message lists what is.
+        ProtocolError: a task, model, loss or strategy is in no table, model or loss are not made for the task, or the
+            strategy cannot hide hospitals; the message lists what can be chosen.
     """
     _check("task.name", study.task.name, TASKS)
     _check("model.name", study.model.name, MODELS)
     _check("training.loss", study.training.loss, LOSSES)
     _check("federation.strategy", study.federation.strategy, STRATEGIES)
+    if study.privacy.hides_hospitals and study.federation.strategy not in AVERAGING:
+        raise ProtocolError(
+            f"federation.strategy = {study.federation.strategy!r} compares single hospitals, which no noise on a sum "
+            f"of them hides: under privacy.hospital-epsilon choose one of {', '.join(AVERAGING)}"
+        )
     _check_fit(study)
 
 
@@ -59,6 +64,11 @@ def _check_fit(study: Study) -> None:
         raise ProtocolError(
             f"training.loss = {study.training.loss!r} does not fit task.name = {study.task.name!r}, whose answers are "
             f"{'yes or no' if kind == 'binary' else 'numbers'}: choose {fitting}"
+        )
+    if study.model.warm_start == "titles" and not (coding and MODELS[study.model.name].titles):
+        fitting = ", ".join(name for name, entry in MODELS.items() if entry.titles)
+        raise ProtocolError(
+            f"model.warm-start = 'titles' needs task.name = 'icd-coding' and one of the models {fitting}: choose none"
         )
     if coding and MODELS[study.model.name].reads != "rows":
         fitting = ", ".join(name for name, entry in MODELS.items() if entry.reads == "rows")

@@ -1,8 +1,8 @@
 """Aggregation algorithms: the table of strategies a study may name.
 
 A strategy sees model arrays and patient counts, never a patient. Flower's own algorithms are used as they are; what
-they leave open (`strategies.screening`: nothing is aggregated unchecked) stands beside them. Adding one is one file
-and one line.
+they leave open (`strategies.screening`: nothing is aggregated unchecked; `strategies.hospital_privacy`: no hospital can
+be made out in the aggregate) stands beside them. Adding one is one file and one line.
 """
 
 from __future__ import annotations
@@ -119,3 +119,4 @@ STRATEGIES: dict[str, Callable[[Settings], FedAvg]] = {
     "fedtrimmedavg": _fedtrimmedavg,
     "krum": _krum,
 }
+AVERAGING = ("fedavg", "fedprox", "fedadam", "fedyogi", "fedavgm")  # what follows from the weighted mean alone

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 import typing
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Value = bool | int | float | str
+
+_CREDENTIALS = re.compile(r"://[^/@]*:[^/@]*@|[?&]password=")
 
 
 class ProtocolError(ValueError):
@@ -131,6 +134,7 @@ class Model:
 
     name: Name
     dropout: Annotated[float, Range(0, 1, high_open=True)]
+    warm_start: Annotated[str, Choice(("none", "titles"))]  # titles: the codes' public titles, read by the encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ class Training:
     weight_decay: NotNegative
     batch_patients: Count  # expected patients a step
     local_epochs: Positive  # expected passes over the patients a round
+    average: Annotated[str, Choice(("none", "tail"))]  # tail: end with the mean of the second half's models
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +170,33 @@ class Federation:
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """The patient-level guarantee; ``epsilon = 0`` means none, and the report says so."""
+    """The patient-level guarantee, and the hospital-level one beside it; an epsilon of 0 means none, and is said."""
 
     epsilon: NotNegative  # of everything the guarantee covers, over the whole study
     releases_epsilon: NotNegative  # the part of it that counts and metrics may cost alone; 0 leaves them uncovered
     delta: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
     clip_norm: Positive
+    clip_per_layer: bool  # each of L layers to clip_norm / sqrt(L) by itself
     reproducible_noise: bool
+    hospital_epsilon: NotNegative  # of the models after each round, over the whole study, for a hospital
+    hospital_delta: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
+    hospital_clip: Positive  # the longest a hospital's change of the model may be, in the L2 norm
+    hospital_patients: Annotated[int, Range(low=0)]  # beyond so many a hospital weighs no more; 0 for no cap
+    hospital_noise_limit: Positive  # a study whose noise in a round is longer than so many clips is refused
+    hospital_ceiling: Positive  # epsilon of all studies on the coordinator's ledger
+    hospital_ledger: str  # file or URL of the coordinator's ledger; "" means hospitals.db in Wardround's home
 
     def __post_init__(self) -> None:
-        """Refuse releases that leave nothing for training."""
+        """Refuse releases that leave nothing for training, and a ledger's password in a setting that is published."""
+        if _CREDENTIALS.search(self.hospital_ledger):
+            raise ProtocolError(
+                "privacy.hospital-ledger holds a password and settings are published: leave it to PGPASSWORD or .pgpass"
+            )
+        if self.hospital_epsilon > self.hospital_ceiling:
+            raise ProtocolError(
+                f"privacy.hospital-epsilon = {self.hospital_epsilon:g} is above privacy.hospital-ceiling = "
+                f"{self.hospital_ceiling:g}"
+            )
         if self.releases_epsilon and self.releases_epsilon >= self.epsilon:
             raise ProtocolError(
                 f"privacy.releases-epsilon = {self.releases_epsilon:g} must be below privacy.epsilon = "
@@ -185,6 +207,11 @@ class Privacy:
     def wanted(self) -> bool:
         """Whether the study asks for differential privacy at all."""
         return self.epsilon > 0
+
+    @property
+    def hides_hospitals(self) -> bool:
+        """Whether the coordinator noises the rounds' models so that no hospital can be made out in them."""
+        return self.hospital_epsilon > 0
 
     @property
     def covers_releases(self) -> bool:
@@ -216,7 +243,12 @@ class Study:
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
-        """Refuse a threshold rule that noised counts cannot give."""
+        """Refuse a threshold rule that noised counts cannot give, and two answers to which model is kept."""
+        if self.training.average != "none" and self.federation.keep == "best":
+            raise ProtocolError(
+                f"training.average = {self.training.average!r} ends with a mean of rounds and federation.keep = 'best' "
+                "with one of them: choose keep = 'last' or average = 'none'"
+            )
         if not self.privacy.covers_releases:
             return
         if self.federation.keep == "best":
@@ -245,7 +277,7 @@ class Study:
 
     def digest(self) -> str:
         """Return the SHA-256 of what is agreed: every setting but where files lie on one machine."""
-        local = {"study.output", "data.network", "task.vocabulary", "notes.encoder"}
+        local = {"study.output", "data.network", "task.vocabulary", "notes.encoder", "privacy.hospital-ledger"}
         agreed = {key: value for key, value in self.settings().items() if key not in local}
         return hashlib.sha256(json.dumps(agreed, sort_keys=True).encode()).hexdigest()
 

@@ -18,18 +18,27 @@ Reads = Literal["rows", "sequences"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a model is built, and what it reads: rows [N, F] or sequences [N, T, F], answered at every step."""
+    """Where a model is built, what it reads, and how it may start.
+
+    Attributes:
+        module: of the builder.
+        function: the builder.
+        reads: rows [N, F] or sequences [N, T, F], answered at every step.
+        titles: whether it can start from the titles of codes (`clinical.warm_start`).
+    """
 
     module: str
     function: str
     reads: Reads = "rows"
+    titles: bool = False
 
 
 MODELS = {
     "logistic": Entry("clinical.models.logistic", "linear"),
-    "mlp-s": Entry("clinical.models.mlp", "small"),
-    "mlp-m": Entry("clinical.models.mlp", "medium"),
-    "mlp-l": Entry("clinical.models.mlp", "large"),
+    "linear": Entry("clinical.models.mlp", "linear", titles=True),
+    "mlp-s": Entry("clinical.models.mlp", "small", titles=True),
+    "mlp-m": Entry("clinical.models.mlp", "medium", titles=True),
+    "mlp-l": Entry("clinical.models.mlp", "large", titles=True),
     "gru": Entry("clinical.models.gru", "recurrent", "sequences"),
     "tcn": Entry("clinical.models.tcn", "convolutional", "sequences"),
     "transformer": Entry("clinical.models.transformer", "transformer", "sequences"),

@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons over frozen note embeddings, in three sizes.
+"""Multi-layer perceptrons over frozen note embeddings, in three sizes, and the regression they are measured against.
 
 The comparison of small, medium and large heads follows the federated ICD-coding study this project answers for
 (frozen embedding + MLP); the widths are ours. Every layer is a ``Linear`` or elementwise, so the exact patient-level
@@ -10,6 +10,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from torch import nn
+
+
+def linear(features: int, codes: int, dropout: float) -> nn.Sequential:
+    """No hidden layer, the least that noise has to cover: [N, F] → [N, K]."""
+    return _perceptron((features, codes), dropout)
 
 
 def small(features: int, codes: int, dropout: float) -> nn.Sequential:

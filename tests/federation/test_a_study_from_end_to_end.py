@@ -200,7 +200,7 @@ def test_every_strategy_trains_and_returns_a_sound_model(consortium, name):
     assert record["rounds"][0]["aggregated"]
 
 
-@pytest.mark.parametrize("name", ["mlp-s", "mlp-m", "mlp-l"])
+@pytest.mark.parametrize("name", ["linear", "mlp-s", "mlp-m", "mlp-l"])
 def test_every_model_trains_with_privacy(consortium, name):
     record = consortium.conduct(model__name=name, federation__rounds=1, evaluation__local_baseline=False)
     assert record["status"] == "completed"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from privacy import accounting
 from privacy.accounting import AccountantsDisagree, PoissonGaussian, epsilon
-from privacy.ledger import BudgetExhausted, Ledger, LedgerCorrupt
+from privacy.ledger import BudgetExhausted, Ledger, LedgerCorrupt, WrongUnit, _append
 
 DELTA = 1e-5
 STUDY = PoissonGaussian(0.05, 1.5, 600)  # epsilon 4.176
@@ -420,3 +420,40 @@ def test_many_threads_that_reserve_at_once_never_pass_the_ceiling(path):
         assert 0 < admitted < 8
         assert len(ledger.entries()) == admitted
         assert ledger.spent(delta=DELTA, include_reserved=True) <= 4.5
+
+
+def test_a_ledger_holds_one_unit_and_says_which(path):
+    hospitals = PoissonGaussian(1.0, 20.0, 10)
+    with Ledger.open(path) as ledger:
+        assert ledger.unit is None
+        ledger.reserve(
+            "a", hospitals, delta=DELTA, epsilon_ceiling=8.0, study_digest="s", purpose="heads", unit="hospital"
+        )
+        assert ledger.unit == "hospital"
+        before = ledger.entries()
+        with pytest.raises(WrongUnit, match="kept per hospital and the study charges it per patient"):
+            reserve(ledger, "b")
+        assert ledger.entries() == before
+
+
+def test_a_ledger_from_before_hospitals_could_be_hidden_is_one_of_patients(ledger):
+    reserve(ledger)
+    assert "unit" not in ledger.entries()[0].details  # rows of patients are written as they have always been
+    assert ledger.unit == "patient"
+    with pytest.raises(WrongUnit, match="kept per patient"):
+        ledger.reserve("b", STUDY, delta=DELTA, epsilon_ceiling=8.0, study_digest="s", purpose="heads", unit="hospital")
+
+
+def test_a_ledger_that_mixes_units_is_found_when_it_is_opened(path):
+    with Ledger.open(path) as ledger:
+        reserve(ledger)
+        details = {"delta": DELTA, "epsilon_ceiling": 8.0, "purpose": "x", "study_digest": "s", "unit": "hospital"}
+        with ledger._writer.begin() as connection:
+            _append(connection, "reserve", "b", STUDY, details)
+    with pytest.raises(LedgerCorrupt, match="mixes the units hospital and patient"):
+        Ledger.open(path)
+
+
+def test_a_unit_nobody_knows_is_refused(ledger):
+    with pytest.raises(ValueError, match="one of patient, hospital"):
+        ledger.reserve("a", STUDY, delta=DELTA, epsilon_ceiling=8.0, study_digest="s", purpose="x", unit="note")
