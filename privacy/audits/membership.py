@@ -2,8 +2,8 @@
 
 A patient with several notes is one patient: `by_patient` combines the notes before any attack sees them. Attacks take
 losses, the audited model's and those of *reference models* that were trained on known halves of the same patients;
-what a patient's loss would be without the patient is what tells memory from an easy case. Few references are enough: one
-variance is shared by all patients, as LiRA's authors advise under sixty-four models.
+what a patient's loss would be without the patient is what tells memory from an easy case. Few references are enough:
+one variance is shared by all patients, as LiRA's authors advise under sixty-four models.
 
 Higher scores mean "more likely a member", throughout. No attack sees who is one.
 
@@ -84,7 +84,7 @@ def loss_scores(losses: ArrayLike) -> Array:
 def rmia_scores(losses: ArrayLike, references: References, *, online: bool, gamma: float = 1.0) -> Array:
     """Scores patients by how many others they beat in how much likelier the model makes them than references do.
 
-    The likelihood of a patient is exp(-loss). A patient's ratio is the model's likelihood over the references' mean; the
+    The likelihood of a patient is exp(-loss), a patient's ratio the model's likelihood over the references' mean; the
     score is the share of the other patients whose ratio is at least `gamma` times smaller. Equal shares are ordered
     by the ratio itself, so that a finite population costs no resolution.
 
