@@ -94,6 +94,22 @@ def non_members_needed(*, fpr: float, confidence: float = 0.95) -> int:
     return math.ceil(math.log(spent) / math.log1p(-fpr))
 
 
+def detectable_tpr(
+    members: int, non_members: int, *, fpr: float, allowed: float, confidence: float = 0.95
+) -> float | None:
+    """Finds the least rate among so many patients whose interval would lie above what is allowed.
+
+    Returns:
+        The rate, or None where even members who all score highest would not show it.
+    """
+    error = (1 - confidence) / 2
+    if not high_enough(non_members, fpr=fpr, error=error * THRESHOLD_SHARE):
+        return None
+    left = error * (1 - THRESHOLD_SHARE)
+    rates = (count / members for count in range(members + 1) if _lower(count, members, left) > allowed)
+    return next(rates, None)
+
+
 def high_enough(non_members: int, *, fpr: float, error: float) -> int:
     """Finds the lowest order statistic that passes more than a share `fpr` of all non-members with small probability.
 
