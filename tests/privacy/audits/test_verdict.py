@@ -60,7 +60,7 @@ def test_one_contradiction_is_enough_and_one_silent_witness_is_not():
 @given(st.floats(0, 8), st.floats(0, 0.01), st.floats(0.001, 0.5))
 def test_rates_on_the_edge_of_a_promise_imply_its_epsilon(epsilon, delta, fpr):
     tpr = Promise(epsilon, delta).allows_tpr(fpr)
-    assert fpr <= tpr <= 1
+    assert fpr - 1e-12 <= tpr <= 1
     assert implied_epsilon(tpr=tpr, fpr=fpr, delta=delta) == pytest.approx(epsilon, abs=1e-6)
 
 
@@ -68,11 +68,8 @@ def test_rates_on_the_edge_of_a_promise_imply_its_epsilon(epsilon, delta, fpr):
 def test_the_allowed_area_is_the_area_under_the_allowed_rates(epsilon, delta):
     promise = Promise(epsilon, delta)
     grid = np.linspace(0, 1, 20001)
-    area = (
-        np.trapezoid([promise.allows_tpr(x) for x in grid], grid)
-        if hasattr(np, "trapezoid")
-        else np.trapz([promise.allows_tpr(x) for x in grid], grid)
-    )
+    heights = np.array([promise.allows_tpr(x) for x in grid])
+    area = float(((heights[1:] + heights[:-1]) / 2 * np.diff(grid)).sum())
     assert promise.allows_auc() == pytest.approx(area, abs=1e-3)
     assert implied_epsilon_of_area(promise.allows_auc(), delta=delta) == pytest.approx(epsilon, abs=1e-6)
 
