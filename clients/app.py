@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients import admission, cohort, training
+from clients import admission, canaries, cohort, training
 from clients.policy import PolicyRefusal
 from clients.replies import put_arrays, put_counts, put_curve, put_judgement, put_tuning, verdict
 from clients.visit import Visit
@@ -82,14 +82,15 @@ def train(visit: Visit) -> RecordDict:
     content = verdict("ok")
     put_curve(content, visit, model)
     admission.charge(visit.hospital, planned, run=visit.run)
-    report = training.train_round(
-        visit.study,
-        planned,
-        model,
-        visit.cohort.train,
-        stream=f"{visit.hospital.name}/{visit.round}",
-        proximal_mu=visit.proximal_mu,
-    )
+    with canaries.watch(visit.planted, model, number=visit.round):
+        report = training.train_round(
+            visit.study,
+            planned,
+            model,
+            visit.training_split,
+            stream=f"{visit.hospital.name}/{visit.round}",
+            proximal_mu=visit.proximal_mu,
+        )
     put_arrays(content, "arrays", training.model_arrays(model))
     content["metrics"] = MetricRecord({"patients": planned.patients, "steps": report.steps})
     return content

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from clients import admission, cohort, training
+from clients import admission, canaries, cohort, training
 from clients.hospital import Hospital, locate
 from study.protocol import Study, parse
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from clients.admission import Plan
+    from clients.canaries import Planted
     from clients.cohort import Cohort
+    from clinical.learning import Examples
     from privacy.noise import NoiseSource
 
 
@@ -62,6 +64,17 @@ class Visit:
     def cohort(self) -> Cohort:
         """The hospital's examples for the agreed vocabulary."""
         return cohort.assemble(self.study, self.hospital, self.codes)
+
+    @cached_property
+    def planted(self) -> Planted | None:
+        """The run's canaries here, where the study has any."""
+        features = self.cohort.train.features.shape[1]
+        return canaries.plant(self.study, self.hospital, run=self.run, features=features, codes=len(self.codes))
+
+    @property
+    def training_split(self) -> Examples:
+        """What a round trains on: the training split, and among its patients the canaries whose coins said so."""
+        return self.cohort.train if self.planted is None else self.planted.join(self.cohort.train)
 
     @cached_property
     def plan(self) -> Plan:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from study.protocol import Study
 
 log = logging.getLogger("wardround")
+CANARIES = "invented patients, half of them trained on by a secret coin, for an audit; they cost some accuracy"
 app = ServerApp()
 
 
@@ -68,6 +69,8 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
         with _timed(archive, "admission"):
             roster = gather(grid, study)
             archive.note(sites=_sites(roster), absences=_absences(roster))
+            if study.privacy.canaries:
+                archive.note(canaries={"at_each_hospital": study.privacy.canaries, "meaning": CANARIES})
             roster.require(study.federation.quorum)
             codes = vocabulary(roster, study)
             archive.note(vocabulary=_vocabulary(roster, codes, study))

@@ -169,6 +169,7 @@ class Privacy:
     delta: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
     clip_norm: Positive
     reproducible_noise: bool
+    canaries: Annotated[int, Range(0, 100_000)]  # invented patients a hospital, for an audit; they cost utility
 
     def __post_init__(self) -> None:
         """Refuse releases that leave nothing for training."""
@@ -213,7 +214,12 @@ class Study:
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
-        """Refuse a threshold rule that noised counts cannot give."""
+        """Refuse canaries of a task that has none, and a threshold rule that noised counts cannot give."""
+        if self.privacy.canaries and self.task.name != "icd-coding":
+            raise ProtocolError(
+                f"privacy.canaries = {self.privacy.canaries} needs task.name = 'icd-coding': "
+                f"canaries are invented documents with codes, which {self.task.name} has not"
+            )
         if not self.privacy.covers_releases:
             return
         if self.federation.keep == "best":

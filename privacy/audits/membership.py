@@ -177,7 +177,9 @@ def balanced_halves(references: int, patients: int, rng: np.random.Generator) ->
     return np.stack(rows)
 
 
-def find_outliers(vectors: ArrayLike, *, share: float = 0.1, neighbours: int = 5) -> NDArray[np.bool_]:
+def find_outliers(
+    vectors: ArrayLike, *, share: float = 0.1, neighbours: int = 5, among: int = 10_000
+) -> NDArray[np.bool_]:
     """Marks the patients who lie farthest from all others: those a model is likeliest to memorise.
 
     Args:
@@ -185,6 +187,7 @@ def find_outliers(vectors: ArrayLike, *, share: float = 0.1, neighbours: int = 5
             model enters.
         share: of the patients to mark, in (0, 1).
         neighbours: distance is the mean Euclidean distance to so many nearest others.
+        among: look for neighbours among so many patients, evenly spaced, where there are more.
 
     Returns:
         bool [P] with round(share * P) marked.
@@ -195,14 +198,16 @@ def find_outliers(vectors: ArrayLike, *, share: float = 0.1, neighbours: int = 5
         raise ValueError(f"more than {neighbours} patients with one vector each are needed, got {points.shape}")
     if not 0 < share < 1:
         raise ValueError(f"share must lie in (0, 1), got {share}")
+    anchors = np.arange(P) if among >= P else np.unique(np.linspace(0, P - 1, among).astype(np.int64))
     squares = np.square(points).sum(axis=1)
     distance = np.empty(P)
-    rows = max(1, _BLOCK // P)
+    rows = max(1, _BLOCK // len(anchors))
     for start in range(0, P, rows):
-        block = slice(start, start + rows)
-        between = np.maximum(squares[block, None] + squares[None] - 2 * points[block] @ points.T, 0)
-        nearest = np.partition(between, neighbours, axis=1)[:, : neighbours + 1]
-        distance[block] = np.sqrt(nearest).sum(axis=1) / neighbours  # oneself is at distance 0
+        block = np.arange(start, min(start + rows, P))
+        between = squares[block, None] + squares[anchors] - 2 * points[block] @ points[anchors].T
+        between[block[:, None] == anchors] = np.inf  # nobody is one's own neighbour
+        nearest = np.partition(between, neighbours - 1, axis=1)[:, :neighbours]
+        distance[block] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
     marked = np.zeros(P, dtype=np.bool_)
     marked[np.argsort(-distance, kind="stable")[: round(share * P)]] = True
     return marked

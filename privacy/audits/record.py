@@ -9,6 +9,7 @@ The shape of ``audit.json``, format 1 (``docs/audits.md`` explains every number 
 * ``statement`` the verdict in one plain sentence; ``reasons`` further sentences, the gravest first;
 * ``subject`` `Subject`: the run, the model's SHA-256 and whose patients were used;
 * ``claim`` `Claim`: what the run's ledgers promise, with the statement of each hospital and heads of the hash chains;
+* ``evidence`` list of `Evidence`: the tests that bear the verdict, at the confidence corrected for their number;
 * ``cohort`` `Cohort`: how many members and non-members, over all and by group;
 * ``attacks`` list of `Attack`: each attack on each group of patients, with ROC points;
 * ``one_run`` list of `OneRun`, empty when no canaries were planted: one for each view;
@@ -160,6 +161,25 @@ class SelfTest:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the overall verdict rests on: one instrument, its self-test, and its estimates at the corrected confidence.
+
+    Attributes:
+        instrument: "membership" or "canaries" or "ledger".
+        verdict: of this instrument.
+        catches: whether it caught a planted leak on the same patients.
+        spares: whether it spared a model that knows nobody.
+        estimates: by name, for example "rmia: tpr at 0.01", "rmia: auc", "all rounds: epsilon".
+    """
+
+    instrument: str
+    verdict: Verdict
+    catches: bool
+    spares: bool
+    estimates: dict[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What the run promises.
 
@@ -220,6 +240,7 @@ class AuditRecord:
     reasons: tuple[str, ...]
     subject: Subject
     claim: Claim
+    evidence: tuple[Evidence, ...]
     cohort: Cohort
     attacks: tuple[Attack, ...]
     one_run: tuple[OneRun, ...]
