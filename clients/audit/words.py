@@ -60,7 +60,7 @@ def method(order: Order, tests: int) -> tuple[str, ...]:
         f"{attacks} on a random half of the audited patients.",
         f"{rates} At 1 % false positives the lower end is above 0 only from {needed} non-members on.",
         "Areas under curves: DeLong's interval on the logit scale.",
-        f"The verdict rests on {tests} tests, each at confidence {confidence:.4g}: at most one true promise of twenty fails.",
+        f"The verdict rests on {tests} tests, each at confidence {confidence:.4g}: at most 1 true promise in 20 fails.",
         "Canaries: thresholds on a random third, guesses on the others (Steinke, Nasr & Jagielski 2023).",
     )
 
