@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003  # Typer resolves annotations at run time
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +42,7 @@ def model(
         list[str] | None, typer.Option(help="The hospital's ledger, one to each --data; else ledger.db in its folder.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json; else audit/ in the run's directory.")] = None,
+    inversion: Annotated[bool, typer.Option(help="Also try to rebuild inputs from captured updates.")] = False,
     seed: Annotated[int, typer.Option(help="Of references, planted models and the division of canaries.", min=0)] = 0,
 ) -> None:
     """Audit a run's model; exit 0 if nothing contradicts its promise, 1 if something does, 3 if nothing can be said."""
@@ -55,8 +55,8 @@ def model(
         ledgers=tuple(ledger or ()),
         attacks=attacks,
         references=references or (16 if "lira" in attacks else 4),
+        inversion=inversion,
         seed=seed,
-        command=_command(folder, data, ledger or [], attack, references, seed),
     )
     with _progress() as advance:
         record = conduct(order, advance=advance)
@@ -67,18 +67,6 @@ def model(
     typer.echo(_summary(record))
     typer.echo(f"audit: {path}")
     raise typer.Exit(record.exit_code)
-
-
-def _command(folder: Path, data: list[Path], ledger: list[str], attack: str, references: int | None, seed: int) -> str:
-    words = ["wardround", "audit", "model", str(folder), "--attack", attack, "--seed", str(seed)]
-    for option, values in (
-        ("--data", data),
-        ("--ledger", ledger),
-        ("--references", [references] if references else []),
-    ):
-        for value in values:
-            words += [option, str(value)]
-    return shlex.join(words)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+import shlex
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from clients.audit import attacks, coins, planted, words
+from clients.audit import attacks, captured, coins, planted, words
 from clients.audit.pool import describe, gather, patient_losses
 from clients.audit.references import train_references
 from clients.audit.subject import find_hospitals, ledger_contradicts, promise_of, read_claim, read_run
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from clients.audit.subject import Run
     from clients.hospital import Hospital
     from privacy.audits.membership import References
-    from privacy.audits.record import Check, Claim, Estimate, OneRun
+    from privacy.audits.record import Check, Claim, Estimate, Inversion, OneRun
     from privacy.audits.verdict import Promise
 
 SOFTWARE = ("wardround", "torch", "numpy", "scipy", "dp-accounting")
@@ -48,8 +50,8 @@ class Order:
         ledgers: theirs, in the same order; empty for the usual place.
         attacks: some of `clients.audit.attacks.ATTACKS`.
         references: how many reference models.
-        seed: of the references, the planted models and the division of the canaries.
-        command: the command line that orders this again.
+        inversion: also invert captured updates.
+        seed: of the references, the planted models, the division of the canaries and the captured updates.
     """
 
     folder: Path
@@ -57,8 +59,8 @@ class Order:
     ledgers: tuple[str, ...] = ()
     attacks: tuple[str, ...] = ("loss", "rmia")
     references: int = 4
+    inversion: bool = False
     seed: int = 0
-    command: str = ""
 
     def __post_init__(self) -> None:
         """Refuse attacks that do not exist and references too few to tell anything."""
@@ -71,6 +73,15 @@ class Order:
             raise ValueError(
                 f"references = {self.references}: at least 2, so that each patient is in one and out of one"
             )
+
+    @property
+    def command(self) -> str:
+        """The command line that orders this again."""
+        words = ["wardround", "audit", "model", str(self.folder), "--attack", ",".join(self.attacks)]
+        words += ["--references", str(self.references), "--seed", str(self.seed)]
+        words += [word for folder in self.data for word in ("--data", str(folder))]
+        words += [word for ledger in self.ledgers for word in ("--ledger", _without_password(ledger))]
+        return shlex.join(words + ["--inversion"] * self.inversion)
 
 
 @dataclass(slots=True)
@@ -128,6 +139,7 @@ def conduct(order: Order, *, advance: Callable[[str, int, int], None]) -> AuditR
         found = attacks.attack_groups(_scores(desk, model), desk.pool.member, groups, desk.promise)
         views = _views(desk, model)
         evidence = [*_evidence(desk, model, reliable), *_ledger_evidence(desk)]
+        inverted = _invert(desk, model) if order.inversion else ()
         advance("attacks", 1, 1)
     verdict = conclude(
         Instrument(each.instrument, tuple(each.estimates.values()), catches=each.catches, spares=each.spares)
@@ -148,7 +160,7 @@ def conduct(order: Order, *, advance: Callable[[str, int, int], None]) -> AuditR
         cohort=cohort,
         attacks=found,
         one_run=views,
-        inversion=(),
+        inversion=inverted,
         self_test=self_test,
         tests=desk.tests,
         method=words.method(order, desk.tests),
@@ -273,6 +285,14 @@ def _views(desk: _Desk, model: nn.Module) -> tuple[OneRun, ...]:
     )
 
 
+def _invert(desk: _Desk, model: nn.Module) -> tuple[Inversion, ...]:
+    """Invert updates as noisy as the quietest of the audited hospitals sent them."""
+    statements = [each["statement"] for each in desk.claim.hospitals.values()]
+    noises = [each["noise_multiplier"] for each in statements if each.get("noise_multiplier") is not None]
+    noise = min(noises) if noises and desk.claim.epsilon is not None else None
+    return captured.invert_updates(desk.run, desk.pool, model, noise_multiplier=noise, seed=desk.order.seed)
+
+
 def _powers(desk: _Desk, checks: Sequence[Check], evidence: Sequence[Evidence]) -> SelfTest:
     """State what these sizes could have shown at all."""
     members, others = int(desk.pool.member.sum()), int((~desk.pool.member).sum())
@@ -316,6 +336,11 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _without_password(ledger: str) -> str:
+    """Leave the password out of a database's URL."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1@", ledger)
 
 
 @contextmanager
