@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clients.audit.subject import Run
     from clients.hospital import Hospital
     from privacy.audits.membership import References
-    from privacy.audits.record import Check, Claim, Estimate, Inversion, OneRun
+    from privacy.audits.record import Check, Claim, Estimate, Inversion, OneRun, Verdict
     from privacy.audits.verdict import Promise
 
 SOFTWARE = ("wardround", "torch", "numpy", "scipy", "dp-accounting")
@@ -125,11 +125,9 @@ def conduct(order: Order, *, advance: Callable[[str, int, int], None]) -> AuditR
     Raises:
         ValueError, FileNotFoundError: the order cannot be carried out; the message says why.
     """
-    started = datetime.now(UTC)
-    begun = time.monotonic()
+    started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     desk = _open(order, advance)
-    minimum = max(hospital.policy.minimum_cell for hospital in desk.hospitals)
-    cohort, groups = describe(desk.pool, minimum_cell=minimum)
+    cohort, groups = describe(desk.pool, minimum_cell=max(each.policy.minimum_cell for each in desk.hospitals))
     with _timed(desk, "references"):
         _train_references(desk, advance)
     with _timed(desk, "self-test"):
@@ -138,25 +136,20 @@ def conduct(order: Order, *, advance: Callable[[str, int, int], None]) -> AuditR
     with _timed(desk, "attacks"):
         found = attacks.attack_groups(_scores(desk, model), desk.pool.member, groups, desk.promise)
         views = _views(desk, model)
-        evidence = [*_evidence(desk, model, reliable), *_ledger_evidence(desk)]
+        evidence = (*_evidence(desk, model, reliable), *_ledger_evidence(desk))
         inverted = _invert(desk, model) if order.inversion else ()
         advance("attacks", 1, 1)
-    verdict = conclude(
-        Instrument(each.instrument, tuple(each.estimates.values()), catches=each.catches, spares=each.spares)
-        for each in evidence
-        if each.instrument != "ledger"
-    )
-    verdict = "fail" if any(each.verdict == "fail" for each in evidence) else verdict
     self_test = _powers(desk, checks, evidence)
-    desk.seconds["total"] = time.monotonic() - begun
+    verdict = _conclude(evidence)
     statement, reasons = words.explain(verdict, desk.claim, desk.promise, evidence, self_test)
+    desk.seconds["total"] = time.monotonic() - begun
     return AuditRecord(
         verdict=verdict,
         statement=statement,
         reasons=reasons,
         subject=_subject(desk),
         claim=desk.claim,
-        evidence=tuple(evidence),
+        evidence=evidence,
         cohort=cohort,
         attacks=found,
         one_run=views,
@@ -168,9 +161,20 @@ def conduct(order: Order, *, advance: Callable[[str, int, int], None]) -> AuditR
         software=_versions(),
         command=order.command,
         seeds={"audit": order.seed, "study": desk.run.study.study.seed},
-        started=started.isoformat(timespec="seconds"),
+        started=started,
         seconds=desk.seconds,
     )
+
+
+def _conclude(evidence: Sequence[Evidence]) -> Verdict:
+    """Take the gravest verdict; a ledger that contradicts its statement needs no self-test."""
+    if any(each.verdict == "fail" for each in evidence):
+        return "fail"
+    instruments = (
+        Instrument(each.instrument, tuple(each.estimates.values()), catches=each.catches, spares=each.spares)
+        for each in evidence
+    )
+    return conclude(instruments)
 
 
 def _open(order: Order, advance: Callable[[str, int, int], None]) -> _Desk:
