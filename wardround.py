@@ -21,7 +21,7 @@ COMMANDS = {
     "compare": ("server.commands", "compare"),
     "report": ("server.commands", "report"),
     "ledger": ("privacy.commands", "app"),
-    "audit": ("reports.commands", "app"),
+    "audit": ("clients.audit.commands", "app"),
 }
 # commands of a group that need more than the group's own room may import
 ADDED = {

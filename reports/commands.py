@@ -15,13 +15,6 @@ if TYPE_CHECKING:
 
     from privacy.signatures import Statement
 
-app = typer.Typer(help="Audit trained models, and sign and verify the result.", add_completion=False)
-
-
-@app.callback(invoke_without_command=True, no_args_is_help=True)
-def audit() -> None:
-    """Audit trained models, and sign and verify the result."""
-
 
 def keygen(
     key: Annotated[Path, typer.Argument(help="Where the private key goes; the public key goes beside it, as .pub.")],

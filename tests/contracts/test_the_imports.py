@@ -11,7 +11,16 @@ HEAVY = ("torch", "pandas", "sentence_transformers", "transformers", "sdv", "ctg
 
 
 @pytest.mark.parametrize(
-    "module", ["clients.app", "server.app", "wardround", "clinical.commands", "privacy.commands", "reports.commands"]
+    "module",
+    [
+        "clients.app",
+        "server.app",
+        "wardround",
+        "clinical.commands",
+        "privacy.commands",
+        "reports.commands",
+        "clients.audit.commands",
+    ],
 )
 def test_an_application_imports_nothing_heavy_before_it_is_asked(module):
     code = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
