@@ -21,10 +21,18 @@ COMMANDS = {
     "compare": ("server.commands", "compare"),
     "report": ("server.commands", "report"),
     "ledger": ("privacy.commands", "app"),
+    "audit": ("clients.audit.commands", "app"),
 }
 # commands of a group that need more than the group's own room may import
 ADDED = {
     "ledger": {"plan": ("clients.commands", "plan")},
+    "audit": {
+        "robustness": ("clients.commands", "robustness"),
+        "report": ("reports.commands", "report"),
+        "keygen": ("reports.commands", "keygen"),
+        "sign": ("reports.commands", "sign"),
+        "verify": ("reports.commands", "verify"),
+    },
 }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients import admission, training
+from clients import admission, canaries, training
 from clients.independence import require_independence
 from clients.policy import PolicyRefusal
 from clients.replies import put_arrays, verdict
@@ -75,14 +75,15 @@ def train(visit: Visit) -> RecordDict:
     visit.work.put_curve(content, model)
     require_independence(visit.study, model, visit.work.examples())
     admission.charge(visit.hospital, planned, run=visit.run)
-    report = training.train_round(
-        visit.study,
-        planned,
-        model,
-        visit.work.examples(),
-        stream=f"{visit.hospital.name}/{visit.round}",
-        proximal_mu=visit.proximal_mu,
-    )
+    with canaries.watch(visit.work.planted, model, number=visit.round):
+        report = training.train_round(
+            visit.study,
+            planned,
+            model,
+            visit.work.examples(),
+            stream=f"{visit.hospital.name}/{visit.round}",
+            proximal_mu=visit.proximal_mu,
+        )
     put_arrays(content, "arrays", training.model_arrays(model))
     content["metrics"] = MetricRecord({"patients": planned.patients, "steps": report.steps})
     return content

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
-from clients import admission, cohort, releases, scoring, training
+from clients import admission, canaries, cohort, releases, scoring, training
 from clients.replies import put_arrays, put_facts
 from clinical.metrics import withhold
 from clinical.metrics.thresholds import Thresholds, best_micro, choose_thresholds
@@ -21,9 +21,10 @@ from clinical.metrics.thresholds import Thresholds, best_micro, choose_threshold
 if TYPE_CHECKING:
     from torch import nn
 
+    from clients.canaries import Planted
     from clients.cohort import Cohort
     from clients.visit import Visit
-    from clinical.learning import Cases
+    from clinical.learning import Cases, Examples
     from clinical.tasks.coding import CodingReport, Documents
 
 
@@ -45,6 +46,16 @@ class Coding:
         """The hospital's examples for the agreed vocabulary."""
         return cohort.assemble(self._visit.study, self._visit.hospital, self.codes)
 
+    @cached_property
+    def planted(self) -> Planted | None:
+        """The run's canaries here, where the study has any."""
+        visit, features = self._visit, self.cohort.train.features.shape[1]
+        return canaries.plant(visit.study, visit.hospital, run=visit.run, features=features, codes=len(self.codes))
+
+    @cached_property
+    def _training_split(self) -> Examples:
+        return self.cohort.train if self.planted is None else self.planted.join(self.cohort.train)
+
     def put_offer(self, content: RecordDict) -> None:
         """Embed the notes and count documents per code."""
         study, hospital = self._visit.study, self._visit.hospital
@@ -54,8 +65,8 @@ class Coding:
         self._put_counts(content, documents, report)
 
     def examples(self) -> Cases:
-        """Give the training split."""
-        return self.cohort.train
+        """Give the training split, and among its patients the canaries whose coins said so."""
+        return self._training_split
 
     def model(self) -> nn.Module:
         """Build the study's model with the weights that came."""

@@ -69,6 +69,10 @@ class Prediction:
         reads = MODELS[self._visit.study.model.name].reads
         return _read_splits(str(self._visit.hospital.path), self._task.name, reads)
 
+    @property
+    def planted(self) -> None:
+        """Canaries are invented documents with codes; stays have none."""
+
     def put_offer(self, content: RecordDict) -> None:
         """Say in which form the examples come; nothing is counted."""
         put_facts(content, features=self._features, encoder=FORM)

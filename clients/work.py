@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from flwr.app import RecordDict
     from torch import nn
 
+    from clients.canaries import Planted
     from clients.visit import Visit
     from clinical.learning import Cases
 
 
 class Work(Protocol):
     """One visit's work at one hospital."""
+
+    @property
+    def planted(self) -> Planted | None:
+        """The run's canaries here, among the training split; None where the study has none."""
 
     def put_offer(self, content: RecordDict) -> None:
         """Add what the hospital brings: the form of its examples and, where they may leave, their counts."""

@@ -230,12 +230,26 @@ def _describe_ingest(hospital: Path, minimum_cell: int) -> dict[str, Any] | None
     if not path.is_file():
         return None
     receipt = json.loads(path.read_text(encoding="utf-8"))
+    if "tables" in receipt:
+        return _describe_tables(receipt, minimum_cell)
     return {
         "times": receipt["times"],
         "notes_refused": {why: _cell(number, minimum_cell) for why, number in receipt["notes"]["refused"].items()},
         "codes_refused": {why: _cell(number, minimum_cell) for why, number in receipt["codes"]["refused"].items()},
         "unknown_codes": len(receipt["unknown_codes"]),
         "known_codes": receipt["known_codes"],
+    }
+
+
+def _describe_tables(receipt: Mapping[str, Any], minimum_cell: int) -> dict[str, Any]:
+    """Sum up the receipt of an ingest of tables: refused rows of all tables together, by reason."""
+    refused: Counter[str] = Counter()
+    for rows in receipt["tables"].values():
+        refused.update(rows["refused"])
+    return {
+        "times": receipt["times"],
+        "rows_refused": {why: _cell(number, minimum_cell) for why, number in sorted(refused.items())},
+        "unknown_events": _cell(receipt["unknown_codes"], minimum_cell),
     }
 
 

@@ -70,6 +70,7 @@ def _overview_rows(hospitals: Sequence[Mapping[str, Any]]) -> list[tuple[str, li
         **{what: partial(_missing, what) for what in hospitals[0]["missing"]},
         "notes refused at ingest": partial(_refused, "notes"),
         "codes refused at ingest": partial(_refused, "codes"),
+        "rows refused at ingest": partial(_refused, "rows"),
         "codes unknown at ingest": lambda hospital: _unknown(hospital["ingest"]),
     }
     return [(label, [cell(hospital) for hospital in hospitals]) for label, cell in cells.items()]
@@ -142,10 +143,12 @@ def _split(name: str, hospital: Mapping[str, Any]) -> str:
 def _refused(role: str, hospital: Mapping[str, Any]) -> str:
     """Word what an ingest refused."""
     receipt = hospital["ingest"]
-    refused = receipt[f"{role}_refused"] if receipt else {}
+    refused = receipt.get(f"{role}_refused", {}) if receipt else {}
     return "\n".join(f"{_number(number)} {reason}" for reason, number in refused.items())
 
 
 def _unknown(receipt: Mapping[str, Any] | None) -> str:
     """Word how many distinct codes their system does not list."""
-    return f"{receipt['unknown_codes']:,} of {receipt['unknown_codes'] + receipt['known_codes']:,}" if receipt else ""
+    if not receipt or "known_codes" not in receipt:
+        return ""
+    return f"{receipt['unknown_codes']:,} of {receipt['unknown_codes'] + receipt['known_codes']:,}"

@@ -10,23 +10,23 @@ Source: MEDS 0.4, https://medical-event-data-standard.github.io; names and core 
 
 import functools
 import json
-import os
 import re
 import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from meds import schema as meds
 
+from clinical.durability import flush_folder, flush_tree
 from clinical.profile import (
     DISCHARGE_NOTE,
     EVENT_SCHEMA,
@@ -38,7 +38,7 @@ from clinical.profile import (
     check_names,
     check_table,
 )
-from clinical.shards import ShardSorter, write_shard
+from clinical.shards import ROW_KEY, ShardSorter, drop_repeats, write_shard
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -91,6 +91,7 @@ class HospitalWriter:
         source: where the events came from, in words, for the manifest.
         code_titles: descriptions by full code (prefix included) for `metadata/codes.parquet`.
         limit_bytes: how many bytes of events are held in memory at once.
+        keyed: whether every appended table comes with row keys; see `append`.
 
     Raises:
         ProfileError: the folder already holds something, a table breaks the profile, or there were no events.
@@ -107,6 +108,7 @@ class HospitalWriter:
         source: str,
         code_titles: Mapping[str, str] | None = None,
         limit_bytes: int = _HELD_BYTES,
+        keyed: bool = False,
     ) -> None:
         if not site_id:
             raise ProfileError("site_id is empty; every hospital has a name")
@@ -115,6 +117,8 @@ class HospitalWriter:
         self._source = source
         self._titles = code_titles or {}
         self._limit = limit_bytes
+        self._keyed = keyed
+        self._repeats: Counter[int] = Counter()
         self._partial = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.partial")
         self._codes: set[str] = set()
         self._documents = 0
@@ -127,6 +131,11 @@ class HospitalWriter:
             raise ValueError("the hospital is not finished: leave the writer's block first")
         return self._manifest
 
+    @property
+    def repeats(self) -> Mapping[int, int]:
+        """How many events were dropped as repeats, by the lowest byte of their key; complete when all is finished."""
+        return self._repeats
+
     def __enter__(self) -> Self:
         _refuse_occupied(self._path)
         for folder in ("data", "metadata", "spill"):
@@ -134,14 +143,24 @@ class HospitalWriter:
         self._sorter = ShardSorter(self._partial / "spill", limit_bytes=self._limit)
         return self
 
-    def append(self, table: pa.Table) -> None:
-        """Check and take one table of events; see `check_table` for what is refused."""
+    def append(self, table: pa.Table, *, keys: pa.Array | None = None) -> None:
+        """Check and take one table of events; see `check_table` for what is refused.
+
+        Args:
+            table: the events.
+            keys: of a keyed writer: uint64, one an event. Of a patient's events with one key only the first stays: a
+                repeated row of an export is thousands of blocks away, but it is in the same patient's shard.
+
+        Raises:
+            ValueError: the table breaks the profile; or the writer is keyed and there are no keys, or the reverse.
+        """
+        if (keys is not None) is not self._keyed:
+            raise ValueError(f"keys={'given' if keys is not None else None}: the writer is keyed={self._keyed}")
         events = check_table(table)
         site = events.schema.get_field_index("site_id")
         events = events.set_column(site, EVENT_SCHEMA.field(site), pc.fill_null(events.column(site), self._site_id))
         self._codes.update(pc.unique(events.column("code")).to_pylist())
-        self._documents += pc.sum(pc.starts_with(events.column("code"), NOTE_PREFIX)).as_py() or 0
-        self._sorter.add(events)
+        self._sorter.add(events if keys is None else events.append_column(ROW_KEY, keys))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: "TracebackType | None"
@@ -155,7 +174,9 @@ class HospitalWriter:
 
     def _finish(self) -> Manifest:
         patients = 0
-        for number, shard in enumerate(self._sorter.shards()):
+        for number, sorted_rows in enumerate(self._sorter.shards()):
+            shard = self._without_repeats(sorted_rows)
+            self._documents += pc.sum(pc.starts_with(shard.column("code"), NOTE_PREFIX)).as_py() or 0
             write_shard(shard, self._partial / meds.data_subdirectory / f"{number:05d}.parquet")
             patients += len(pc.unique(shard.column("subject_id")))
         if patients == 0:
@@ -163,11 +184,18 @@ class HospitalWriter:
         manifest = Manifest(self._site_id, self._path.name, patients, self._documents, self._source)
         self._write_metadata(manifest)
         shutil.rmtree(self._partial / "spill")
-        _flush(self._partial)
+        flush_tree(self._partial)
         _refuse_occupied(self._path)
         self._partial.rename(self._path)
-        _flush_folder(self._path.parent)
+        flush_folder(self._path.parent)
         return manifest
+
+    def _without_repeats(self, shard: pa.Table) -> pa.Table:
+        if not self._keyed:
+            return shard
+        events, repeated = drop_repeats(shard)
+        self._repeats.update((repeated & np.uint64(255)).tolist())
+        return events
 
     def _write_metadata(self, manifest: Manifest) -> None:
         # created_at is left out on purpose: the same events make the same bytes.
@@ -201,25 +229,6 @@ def write_hospital(
 def _refuse_occupied(path: Path) -> None:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ProfileError(f"{path} already holds something; choose a folder that is absent or empty")
-
-
-def _flush(folder: Path) -> None:
-    """Make every file below a folder durable before the rename that publishes it."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    for path in [folder, *(entry for entry in folder.rglob("*") if entry.is_dir())]:
-        _flush_folder(path)
-
-
-def _flush_folder(folder: Path) -> None:
-    with suppress(OSError):  # some network file systems cannot sync a folder; their rename is then all there is
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def read_events(hospital: Path, *, prefixes: Sequence[str] = (), columns: Sequence[str] | None = None) -> pa.Table:

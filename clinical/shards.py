@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+ROW_KEY = "row_key"
 _BITS = 4
 _FANOUT = 1 << _BITS
 _DEEPEST = 64 // _BITS - 1  # every bit of the hash is used: what is left is one patient
@@ -31,6 +32,7 @@ _SORT_KEYS = [("subject_id", "ascending"), ("time", "ascending")]
 
 def sort_events(events: pa.Table) -> pa.Table:
     """Order by patient, then time with static (null-time) events first; ties keep the order they came in."""
+    events = events.combine_chunks()
     return events.take(pc.sort_indices(events, sort_keys=_SORT_KEYS, null_placement="at_start"))
 
 
@@ -87,13 +89,14 @@ class ShardSorter:
     def _spill(self) -> None:
         if not self._held:
             return
-        rows = pa.concat_tables(self._held)
+        rows = pa.concat_tables(self._held).combine_chunks()  # taking from many small chunks is several times slower
         self._held, self._held_bytes = [], 0
         buckets = _bucket(rows.column("subject_id").to_numpy(), level=self._level)
         order = np.argsort(buckets, kind="stable")
         bounds = np.searchsorted(buckets[order], np.arange(_FANOUT + 1))
+        rows = rows.take(pa.array(order))
         for bucket in np.flatnonzero(np.diff(bounds)):
-            part = rows.take(pa.array(order[bounds[bucket] : bounds[bucket + 1]]))
+            part = rows.slice(bounds[bucket], bounds[bucket + 1] - bounds[bucket])
             self._writer(int(bucket), part.schema).write_table(part)
             self._spilled_bytes[bucket] += part.nbytes
 
@@ -123,10 +126,36 @@ def write_shard(events: pa.Table, path: "Path") -> None:
     pq.write_table(events, path, compression="zstd", row_group_size=_ROW_GROUP)
 
 
-def _bucket(subject_id: "NDArray[np.int64]", *, level: int) -> "NDArray[np.uint64]":
+def drop_repeats(events: pa.Table) -> "tuple[pa.Table, NDArray[np.uint64]]":
+    """Keep the first of a patient's events that share a key.
+
+    Args:
+        events: sorted rows, and their keys as the column `ROW_KEY`.
+
+    Returns:
+        The rows that stay, in order and without the keys, and the key of every row that does not: uint64 [repeats].
+    """
+    keys = events.column(ROW_KEY).to_numpy()
+    subject = events.column("subject_id").to_numpy()
+    events = events.drop_columns([ROW_KEY])
+    ascending = np.sort(keys)
+    shared = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
+    if not len(shared):
+        return events, keys[:0]
+    place = np.minimum(np.searchsorted(shared, keys), len(shared) - 1)
+    rows = np.flatnonzero(shared[place] == keys)  # few, so that the slower stable order is taken of few
+    order = rows[np.argsort(keys[rows], kind="stable")]  # rows of one key stay in order, hence patient by patient
+    same = (keys[order][1:] == keys[order][:-1]) & (subject[order][1:] == subject[order][:-1])
+    repeated = order[1:][same]
+    stays = np.ones(len(keys), dtype=bool)
+    stays[repeated] = False
+    return events.filter(pa.array(stays)), keys[repeated]
+
+
+def _bucket(subject_id: "NDArray[np.int64]", *, level: int) -> "NDArray[np.uint8]":
     """Four bits of a mixed patient id (the splitmix64 finaliser), so that runs of ids spread evenly."""
     mixed = subject_id.astype(np.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     mixed ^= mixed >> np.uint64(31)
-    return (mixed >> np.uint64(_BITS * level)) & np.uint64(_FANOUT - 1)
+    return ((mixed >> np.uint64(_BITS * level)) & np.uint64(_FANOUT - 1)).astype(np.uint8)  # sorts by counting

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["DEFAULT_POLICY", "SIMULATED_POLICY", "default_policy"]
+__all__ = ["DEFAULT_POLICY", "POLICY_FILE", "SIMULATED_POLICY", "default_policy", "write_default_policy"]
+
+POLICY_FILE = "policy.toml"
 
 _TEMPLATE = """\
 # What this hospital allows others to compute on its patients. This file belongs to the hospital: edit it freely.
@@ -78,3 +81,24 @@ def default_policy(tasks: Sequence[str]) -> str:
     """Write the default policy of a hospital that has labels for some tasks: they are allowed, and nothing else."""
     allowed = ", ".join(f'"{task}"' for task in tasks)
     return _TEMPLATE.format(ceiling=_DEFAULT_CEILING, tasks=f"tasks = [{allowed}]")
+
+
+def write_default_policy(hospital: Path, *, simulated: bool) -> bool:
+    """Give a hospital the commented default policy unless it has one.
+
+    Args:
+        hospital: its folder.
+        simulated: whether its patients are made up, which allows a high privacy ceiling.
+
+    Returns:
+        Whether a policy was written; an existing one is the hospital's own and never touched.
+    """
+    from clinical.labels import list_labels
+
+    path = hospital / POLICY_FILE
+    if path.exists():
+        return False
+    tasks = list_labels(hospital)
+    real = default_policy(tasks) if tasks else DEFAULT_POLICY
+    path.write_text(SIMULATED_POLICY if simulated else real, encoding="utf-8")
+    return True

@@ -7,6 +7,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jinja2 import Environment
+
+
+def environment(templates: Mapping[str, str]) -> Environment:
+    """Return what every page is drawn with: what stands in a record is text, and a name that is not there an error."""
+    from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
+
+    pages = Environment(
+        loader=DictLoader(templates),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters["score"] = score_text
+    pages.filters["epsilon"] = epsilon_text
+    pages.filters["share"] = share_text
+    return pages
+
 
 def score_text(score: Mapping[str, Any] | float | None) -> str:
     """Write a score with three decimals, with its 95 % interval where there is one."""

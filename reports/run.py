@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports.charts import calibration_chart, line_chart
-from reports.page import CODING, PREDICTION, TEMPLATE, epsilon_text, score_text, share_text
+from reports.page import CODING, PREDICTION, TEMPLATE, environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,21 +51,10 @@ def render(record: Mapping[str, Any]) -> str:
     Args:
         record: the content of ``run.json``; a running or failed run has only some of its keys.
     """
-    from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=DictLoader({"page": TEMPLATE, "coding": CODING, "prediction": PREDICTION}),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["score"] = score_text
-    environment.filters["epsilon"] = epsilon_text
-    environment.filters["share"] = share_text
     final = record.get("final")
     shown = {key: name for key, name in OUTCOMES.items() if final is not None and key in final["pooled"]}
-    return environment.get_template("page").render(
+    pages = environment({"page": TEMPLATE, "coding": CODING, "prediction": PREDICTION})
+    return pages.get_template("page").render(
         run=record,
         metrics=METRICS,
         curve=_curve(record),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import ConfigRecord, RecordDict
 
 from clinical.metrics import ScoreHistogram, Tally, collapse, count_withheld, per_code, scores
+from clinical.metrics.calibration import calibrate
 from clinical.metrics.thresholds import Thresholds, choose_overall, choose_thresholds
 from server.counts import Tuning, read_judgements, read_tuning
 from server.exchange import CONFIG, Outcome, array_record, ask
@@ -92,6 +93,9 @@ def _answers(questions: Questions, outcome: Outcome, vocabulary: tuple[str, ...]
         "collapse": collapse(tally, rule=rule),
     }
     if by_code:
+        calibration = None if histogram is None or answers["noised"] else calibrate(histogram)
+        answers["calibration_error"] = None if calibration is None else calibration.error
+        answers["calibration"] = [] if calibration is None else [asdict(row) for row in calibration.bins]
         answers["codes"] = [asdict(row) for row in per_code(tally, histogram, vocabulary, rule=rule)]
     return answers
 

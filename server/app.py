@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from study.protocol import Study
 
 log = logging.getLogger("wardround")
+CANARIES = "invented patients, half of them trained on by a secret coin, for an audit; they cost some accuracy"
 app = ServerApp()
 
 
@@ -66,6 +67,8 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
         with archive.timed("admission"):
             roster = gather(grid, study)
             archive.note(sites=_sites(roster), absences=_absences(roster))
+            if study.privacy.canaries:
+                archive.note(canaries={"at_each_hospital": study.privacy.canaries, "meaning": CANARIES})
             trainers, judges = roster.divided(study.federation.guest)
             trainers.require(study.federation.quorum)
             agenda = open_agenda(trainers, study)

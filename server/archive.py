@@ -1,7 +1,7 @@
 """The run directory: the only thing a run writes at the coordinator, and the record everything else is drawn from.
 
 ``run.json`` is the source of truth and is rewritten whole after every round, so a run that was killed still tells how
-far it came; ``report.html`` shows what is in it and nothing else.
+far it came; ``report.html`` and ``model_card.md`` show what is in it and nothing else.
 """
 
 from __future__ import annotations
@@ -98,13 +98,14 @@ class Archive:
             (self.folder / "thresholds.json").write_text(text + "\n", encoding="utf-8")
 
     def close(self, *, status: str, reason: str | None) -> None:
-        """Finish the record and draw the report."""
-        from reports.run import render
+        """Finish the record and draw the report and the model card."""
+        from reports.views import draw
 
         self.record["seconds"]["total"] = (datetime.now(UTC) - self._started).total_seconds()
         self.record.update(status=status, reason=reason)
         self.save(indent=1)  # the last writing is for people; the ones before it are for whoever watches
-        (self.folder / "report.html").write_text(render(self.record), encoding="utf-8")
+        for name, text in draw(self.record).items():
+            (self.folder / name).write_text(text, encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

@@ -66,14 +66,18 @@ def compare(
 
 
 def report(folder: Annotated[Path, typer.Argument(help="A run's directory.")]) -> None:
-    """Draw a run's report again from its record."""
-    from reports.run import render
+    """Draw a run's report and model card again from its record."""
+    from reports.views import draw
 
     if not (folder / "run.json").is_file():
         raise ValueError(f"{folder} holds no run.json: give the directory of a run")
-    page = folder / "report.html"
-    page.write_text(render(json.loads((folder / "run.json").read_text(encoding="utf-8"))), encoding="utf-8")
-    typer.echo(f"report: {page}")
+    if (folder / "manifest.json").exists():
+        raise ValueError(
+            f"{folder} is signed, so nothing in it is drawn again: copy run.json elsewhere and draw it there"
+        )
+    for name, text in draw(json.loads((folder / "run.json").read_text(encoding="utf-8"))).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    typer.echo(f"report: {folder / 'report.html'}\nmodel card: {folder / 'model_card.md'}")
 
 
 def _failed(failure: Exception) -> typer.Exit:

@@ -185,6 +185,7 @@ class Privacy:
     hospital_noise_limit: Positive  # a study whose noise in a round is longer than so many clips is refused
     hospital_ceiling: Positive  # epsilon of all studies on the coordinator's ledger
     hospital_ledger: str  # file or URL of the coordinator's ledger; "" means hospitals.db in Wardround's home
+    canaries: Annotated[int, Range(0, 100_000)]  # invented patients a hospital, for an audit; they cost utility
 
     def __post_init__(self) -> None:
         """Refuse releases that leave nothing for training, and a ledger's password in a setting that is published."""
@@ -243,7 +244,12 @@ class Study:
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
-        """Refuse a threshold rule that noised counts cannot give, and two answers to which model is kept."""
+        """Refuse canaries of a task without any, two answers to which model is kept, and rules noise cannot give."""
+        if self.privacy.canaries and self.task.name != "icd-coding":
+            raise ProtocolError(
+                f"privacy.canaries = {self.privacy.canaries} needs task.name = 'icd-coding': "
+                f"canaries are invented documents with codes, which {self.task.name} has not"
+            )
         if self.training.average != "none" and self.federation.keep == "best":
             raise ProtocolError(
                 f"training.average = {self.training.average!r} ends with a mean of rounds and federation.keep = 'best' "

@@ -11,7 +11,14 @@ from typing import Any
 __all__ = ["SOURCES", "load_source"]
 
 SOURCES: dict[str, str] = {
+    "eicu": "clinical.sources.eicu:ingest_eicu",
+    "fhir": "clinical.sources.fhir:ingest_fhir",
+    "meds": "clinical.sources.meds:ingest_meds",
+    "mimic-iii": "clinical.sources.mimic_iii:ingest_mimic_iii",
+    "mimic-iv": "clinical.sources.mimic_iv:ingest_mimic_iv",
     "notes": "clinical.sources.notes:ingest_notes",
+    "omop": "clinical.sources.omop:ingest_omop",
+    "yaib": "clinical.sources.yaib:ingest_yaib",
 }
 
 

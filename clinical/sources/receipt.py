@@ -150,6 +150,7 @@ class TablesReport:
         missing: optional tables that were not there.
         unused: tables that were there and hold nothing this profile takes.
         unknown_codes: events whose diagnosis or procedure code is in no release; kept.
+        repaired: rows kept although something in them had to be put right, by table and what that was.
     """
 
     source: str
@@ -162,6 +163,7 @@ class TablesReport:
     missing: tuple[str, ...]
     unused: tuple[str, ...]
     unknown_codes: int
+    repaired: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def write(self, hospital: Path) -> Path:
         """Write the receipt into a finished hospital and return its path."""

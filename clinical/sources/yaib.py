@@ -69,7 +69,7 @@ class _Stay:
     site_id: str | None
 
 
-def ingest_yaib(src: Path, out: Path, *, stays: Path | None = None, site_id: str = "") -> TablesReport:
+def ingest_yaib(src: Path, out: Path, *, stays: Path | None = None, site_id: str = "", seed: int = 0) -> TablesReport:
     """Bring YAIB's cohorts into one hospital folder.
 
     Args:
@@ -77,6 +77,7 @@ def ingest_yaib(src: Path, out: Path, *, stays: Path | None = None, site_id: str
         out: the hospital's folder to write; absent or empty.
         stays: a table (.csv, .csv.gz or .parquet) of stay_id, patient_id and, if wanted, site_id.
         site_id: the hospital's name where `stays` gives none; the folder's when empty.
+        seed: decides the splits.
 
     Returns:
         The receipt, also written to the hospital.
@@ -97,7 +98,7 @@ def ingest_yaib(src: Path, out: Path, *, stays: Path | None = None, site_id: str
                 writer.append(table)
     for cohort in cohorts:
         write_labels(Path(out), cohort.task, _labels(cohort, places, tallies[f"{cohort.task}/outc"]))
-    split_hospital(Path(out), seed=0)
+    split_hospital(Path(out), seed=seed)
     report = TablesReport(
         source="YAIB cohorts",
         inputs={

@@ -159,3 +159,58 @@ def test_help_loads_nothing_heavy():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
+
+
+def write_export(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "patients.csv").write_text(
+        "subject_id,gender,anchor_age,anchor_year,dod\n" + "".join(f"{n},F,60,2150,\n" for n in range(1, 13))
+    )
+    (folder / "admissions.csv").write_text(
+        "subject_id,hadm_id,admittime,dischtime\n"
+        + "".join(f"{n},{n},3/{n}/2150 10:00,3/20/2150 10:00\n" for n in range(1, 13))
+    )
+    (folder / "extra.csv").write_text("a\n1\n")
+    return folder
+
+
+def test_an_export_is_taken_with_a_line_for_each_table_and_a_policy(tmp_path):
+    src = write_export(tmp_path / "src")
+    result = run("ingest", "mimic-iv", src, tmp_path / "out", "--dates", "month-first", "--site-id", "bidmc")
+    assert result.exit_code == 0, result.output
+    assert "patients: 12 rows read, 12 kept (24 events), 0 refused" in result.stdout
+    assert "admissions: 12 rows with admittime: time in another form" in result.stdout
+    assert "there and not used: extra" in result.stdout
+    assert f"every refused row is counted in {tmp_path / 'out' / 'metadata' / 'ingest.json'}" in result.stdout
+    assert (tmp_path / "out" / "policy.toml").read_text() == DEFAULT_POLICY
+    assert len(read_splits(tmp_path / "out")) == 12
+    assert "bidmc" in run("describe", tmp_path / "out").stdout
+
+
+def test_what_is_refused_is_said_and_described(tmp_path):
+    src = write_export(tmp_path / "src")
+    result = run("ingest", "mimic-iv", src, tmp_path / "out")
+    assert "admissions: 12 rows read, 1 kept (2 events), 11 refused: 11 admittime could be day or month first" in (
+        result.stdout
+    )
+    described = json.loads(run("describe", tmp_path / "out", "--json").stdout)
+    assert described["hospitals"][0]["ingest"]["rows_refused"] == {"admittime could be day or month first": 11}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mimic-iii", "{src}", "{out}", "--dates", "american"), "dates='american' is unknown"),
+        (("mimic-iii", "{src}/nowhere", "{out}"), "no such folder"),
+        (("eicu", "{src}", "{out}"), "has none of the tables"),
+        (("eicu", "{src}", "{out}", "--sites", "ward"), "sites='ward' is unknown"),
+        (("mimic-iv", "{src}", "{out}", "--encoding", "klingon"), "unknown encoding 'klingon'"),
+    ],
+)
+def test_a_mistake_about_an_export_is_one_clear_line(tmp_path, arguments, message):
+    src = write_export(tmp_path / "src")
+    result = run("ingest", *(argument.format(src=src, out=tmp_path / "out") for argument in arguments))
+    assert isinstance(result.exception, ValueError | OSError)
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert not (tmp_path / "out").exists()

@@ -401,3 +401,42 @@ def test_the_real_demo_in_meds_passes_the_check_unless_a_column_says_why():
     table = pq.read_table(shards[0])
     known = table.select([name for name in table.column_names if name in EVENT_SCHEMA.names])
     assert len(check_table(known)) == len(table)
+
+
+def test_a_keyed_writer_keeps_the_first_of_a_patients_events_with_one_key(tmp_path):
+    blocks = [
+        (events((1, 0, "a"), (1, 1, "b"), (2, 0, "a")), [256 + 3, 512 + 2, 256 + 3]),
+        (events((1, 5, "c"), (2, 2, "d")), [256 + 3, 768 + 2]),
+    ]
+    with HospitalWriter(tmp_path / "north", site_id="north", source="by hand", keyed=True) as writer:
+        for table, keys in blocks:
+            writer.append(table, keys=pa.array(keys, pa.uint64()))
+    found = read_events(tmp_path / "north", columns=["subject_id", "code"]).to_pylist()
+    assert [(row["subject_id"], row["code"]) for row in found] == [(1, "a"), (1, "b"), (2, "a"), (2, "d")]
+    assert writer.repeats == {3: 1}
+
+
+def test_keys_are_given_to_a_keyed_writer_and_to_no_other(tmp_path):
+    one, keys = events((1, 0, "a")), pa.array([1], pa.uint64())
+    with HospitalWriter(tmp_path / "north", site_id="north", source="by hand") as writer:
+        with pytest.raises(ValueError, match="the writer is keyed=False"):
+            writer.append(one, keys=keys)
+        writer.append(one)
+    with HospitalWriter(tmp_path / "south", site_id="south", source="by hand", keyed=True) as writer:
+        with pytest.raises(ValueError, match="the writer is keyed=True"):
+            writer.append(one)
+        writer.append(one, keys=keys)
+    assert read_events(tmp_path / "north", columns=["code"]).equals(read_events(tmp_path / "south", columns=["code"]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), min_size=1, max_size=60), st.sampled_from([300, 10**6])
+)
+def test_repeats_are_found_however_small_the_memory(tmp_path_factory, rows, limit):
+    folder = tmp_path_factory.mktemp("keyed") / "north"
+    with HospitalWriter(folder, site_id="n", source="by hand", keyed=True, limit_bytes=limit) as writer:
+        for subject, key in rows:
+            writer.append(events((subject, key, f"c{key}")), keys=pa.array([key << 8], pa.uint64()))
+    assert len(read_events(folder)) == len(set(rows))
+    assert sum(writer.repeats.values()) == len(rows) - len(set(rows))
