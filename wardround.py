@@ -27,7 +27,6 @@ COMMANDS = {
 ADDED = {
     "ledger": {"plan": ("clients.commands", "plan")},
     "audit": {
-        "robustness": ("clients.commands", "robustness"),
         "report": ("reports.commands", "report"),
         "keygen": ("reports.commands", "keygen"),
         "sign": ("reports.commands", "sign"),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003  # Typer resolves annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from clients.forecast import Forecast
     from study.protocol import Study
 
@@ -41,43 +38,6 @@ def plan(
     answer = forecast(proposed, locate(proposed, {key: value for key, value in places.items() if value is not None}))
     typer.echo(_describe(proposed, answer))
     raise typer.Exit(0 if answer.refusal is None else 1)
-
-
-def robustness(
-    folder: Annotated[Path, typer.Argument(help="The directory of a run.")],
-    data: Annotated[Path, typer.Option(help="The hospital whose held-out notes are edited.")],
-    output: Annotated[
-        Path | None, typer.Option(help="The record to write; else audit/robustness.json in the run's directory.")
-    ] = None,
-    language: Annotated[str, typer.Option(help="Of the notes: en or es.")] = "en",
-    share: Annotated[float, typer.Option(help="Of the places that could be edited, in (0, 1].")] = 0.5,
-    patients: Annotated[int, typer.Option(help="At most so many held-out patients.", min=2)] = 200,
-    seed: Annotated[int, typer.Option(help="Of the edits.", min=0)] = 7,
-) -> None:
-    """Edit held-out notes in four ways, and say how often the model's codes change.
-
-    Nothing is released and nothing charged: texts and vectors stay in a temporary folder of this machine.
-    """
-    import json
-
-    from clients.hospital import locate
-    from clients.robustness import Edits, measure
-    from clients.trained import load_trained
-
-    place = output or folder / "audit" / "robustness.json"
-    if any((parent / "manifest.json").exists() for parent in (place.parent, place.parent.parent)):
-        raise ValueError(f"{place.parent} is signed, so nothing is written into it: say --output FILE elsewhere")
-    trained = load_trained(folder)
-    hospital = locate(trained.study, {"data": str(data)})
-    edits = Edits(seed=seed, share=share, language=language, patients=patients)
-    command = f"wardround audit robustness {folder} --data {data} --language {language} --share {share} "
-    command += f"--patients {patients} --seed {seed}"
-    with _counted("robustness") as advance:
-        record = measure(trained, hospital, edits, command=command, advance=advance)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    typer.echo(_describe_robustness(record))
-    typer.echo(f"record: {place}")
 
 
 def _describe(study: Study, answer: Forecast) -> str:
@@ -131,25 +91,3 @@ def _rows(study: Study, answer: Forecast) -> list[tuple[str, str]]:
         ("left after it", f"{answer.left:.4g}"),
         ("rounds that fit", fits),
     ]
-
-
-@contextmanager
-def _counted(title: str) -> Iterator[Callable[[str], None]]:
-    """Name on standard error what is done, where somebody watches."""
-    from rich.console import Console
-
-    with Console(stderr=True).status(title) as status:
-        yield lambda name: status.update(f"{title}: {name} done")
-
-
-def _describe_robustness(record: dict[str, Any]) -> str:
-    """Say each rate in a line."""
-
-    def written(rate: dict[str, float]) -> str:
-        return f"{rate['value']:6.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
-
-    lines = [f"codes changed, of {record['patients']} patients; beside it, by as many random edits"]
-    lines += [
-        f"{row['name']:9}{written(row['flips'])}; {written(row['random']['flips'])}" for row in record["perturbations"]
-    ]
-    return "\n".join([*lines, f"{'no edit':9}{written(record['unedited']['flips'])}"])

@@ -12,7 +12,9 @@ These modules make that promise, each with one reason to change:
 * `privacy.composition` the first of them: how the losses of many steps add up;
 * `privacy.ledger`      what this hospital's patients have paid over all studies, and the ceiling they never pass.
 * `privacy.budget`      what the ledger's rows mean;
-* `privacy.export`      the same rows as text, for an auditor.
+* `privacy.export`      the same rows as text, for an auditor;
+* `privacy.manifest`    which files a directory holds, to the byte;
+* `privacy.signatures`  who answers for them.
 
 `privacy.statement` states the result with everything an epsilon needs to mean something. The unit is the *patient*
 throughout: one patient with ten notes is one contributor. Nothing here imports another room of Wardround.

@@ -31,10 +31,20 @@ VERDICTS = {
     "fail": "Contradicted",
     "inconclusive": "Inconclusive",
 }
+UNPROMISED = VERDICTS | {"pass": "No leak found", "fail": "Leaks"}
+_BLIND = "This audit could not have seen a breach: it says nothing for the model and nothing against it."
 MEANINGS = {
-    "pass": "A breach of the promise would have shown in this audit, and none did. That does not prove the promise.",
-    "fail": "The audit shows more than the promise allows. The model must not be released under it.",
-    "inconclusive": "This audit could not have seen a breach: it says nothing for the promise and nothing against it.",
+    True: {
+        "pass": "A model that memorised its patients would have shown in this audit, and this one did not. That does "
+        "not prove the promise.",
+        "fail": "The audit shows more than the promise allows. The model must not be released under it.",
+        "inconclusive": _BLIND,
+    },
+    False: {
+        "pass": "Nothing was promised, and this audit found no leak. A better one might.",
+        "fail": "Nothing was promised, and the model gives away who trained it.",
+        "inconclusive": _BLIND,
+    },
 }
 
 
@@ -54,6 +64,7 @@ def render(
     pages.filters["number"] = number_text
     pages.filters["written"] = written
     pages.filters["bounds"] = bounds_text
+    pages.filters["sentence"] = _sentence
     pages.filters["worst"] = _worst
     pages.filters["extract"] = _extract
     return pages.get_template("page").render(
@@ -61,7 +72,7 @@ def render(
         base=BASE,
         style=STYLE + _running_heads(record),
         verdicts=VERDICTS,
-        meanings=MEANINGS,
+        headline=headline(record),
         attacks=ATTACKS,
         statements=_statements(record["claim"]),
         not_covered=_not_covered(record["claim"]),
@@ -70,6 +81,12 @@ def render(
         signed=signed,
         manifest=manifest,
     )
+
+
+def headline(record: Record) -> tuple[str, str]:
+    """Say a verdict in two words and what it means in two sentences."""
+    promised = record["claim"]["epsilon"] is not None
+    return (VERDICTS if promised else UNPROMISED)[record["verdict"]], MEANINGS[promised][record["verdict"]]
 
 
 def render_folder(folder: Path) -> str:
@@ -127,6 +144,11 @@ def written(number: float | None, kind: str) -> str:
 def bounds_text(estimate: Record, kind: str) -> str:
     """Write an estimate's interval."""
     return f"{written(estimate['low'], kind)} to {written(estimate['high'], kind)}"
+
+
+def _sentence(text: str) -> str:
+    """Write a clause as a sentence."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _worst(attack: Record) -> str:
@@ -194,7 +216,7 @@ def _running_heads(record: Record) -> str:
     """Write what stands at the head and foot of each printed page, as CSS."""
     subject = record["subject"]
     head = _css_text(f"Privacy audit: {subject['study']}, run {subject['run']}")
-    verdict = _css_text(VERDICTS[record["verdict"]])
+    verdict = _css_text(headline(record)[0])
     model = _css_text(f"model {subject['model_sha256'][:16]}")
     return (
         f"@page {{ @top-left {{ content: {head}; }} @top-right {{ content: {verdict}; }} "

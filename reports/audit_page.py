@@ -20,7 +20,8 @@ small { display: block; color: var(--soft); font-size: .85em; } td { white-space
   @bottom-right { content: counter(page) " / " counter(pages); } }
 @page :first { @top-left { content: none; } @top-right { content: none; } }
 @media print {
-  .paper { display: block; }
+  .paper { display: block; } .first h2 { font-size: 12pt; margin: 1rem 0 .3rem; } .first dl { gap: .3rem 1rem; margin: .5rem 0; }
+  .first p, .first li, .first dd { line-height: 1.4; } .lines td { height: 1.1cm; } p:has(+ figure) { break-after: avoid; }
   .first { break-after: page; border: 0; } section { break-before: auto; } h2, h3, caption, figcaption { break-after: avoid; }
   figure, .verdict, .keep { break-inside: avoid; } h1 { font-size: 20pt; } svg { max-height: 8cm; } figcaption { font-size: 8pt; }
   .verdict strong { font-size: 15pt; } small { font-size: 6.5pt; }
@@ -37,8 +38,8 @@ TEMPLATE = """<!doctype html>
 <section class="first">
 <header><p class="soft">Privacy audit of {{ audit.subject.hospitals|join(', ') }}, begun {{ audit.started }}</p>
 <h1>{{ audit.subject.study }}, run {{ audit.subject.run }}</h1></header>
-<div class="verdict {{ audit.verdict }}"><strong>{{ verdicts[audit.verdict] }}</strong>
-<p>{{ audit.statement }}</p><p class="soft">{{ meanings[audit.verdict] }}</p></div>
+<div class="verdict {{ audit.verdict }}"><strong>{{ headline[0] }}</strong>
+<p>{{ audit.statement }}</p><p class="soft">{{ headline[1] }}</p></div>
 {% if audit.reasons %}<h2>Reasons</h2><ul>{% for reason in audit.reasons %}<li>{{ reason }}</li>{% endfor %}</ul>{% endif %}
 <h2>What is promised, in plain words</h2>
 <dl>
@@ -58,13 +59,13 @@ hospital while the model was trained.</dd>{% endif %}
 “{{ one.comment }}”{% endif %}.{% if not loop.last %}<br>{% endif %}{% endfor %}</p>
 {% else %}<p class="soft">This copy shows no signature. Signatures lie beside the record and are checked with <code>wardround audit verify</code>; see
 “Integrity and signatures”.</p>
-<div class="wide paper"><table class="lines"><caption>For a signature on paper</caption><thead><tr><th scope="col">office</th><th scope="col" class="text">name</th><th scope="col" class="text">date</th>
+<div class="wide keep paper"><table class="lines"><caption>For a signature on paper</caption><thead><tr><th scope="col">office</th><th scope="col" class="text">name</th><th scope="col" class="text">date</th>
 <th scope="col" class="text">signature</th></tr></thead><tbody><tr><th scope="row">data-protection officer</th><td></td><td></td><td></td></tr>
 <tr><th scope="row">data steward</th><td></td><td></td><td></td></tr></tbody></table></div>{% endif %}
 </section>
 
 <section><h2>The claim, and the ledgers behind it</h2>
-<div class="wide"><table><caption>What each hospital states for its patients</caption><thead><tr><th scope="col">hospital</th><th scope="col">epsilon</th>
+<div class="wide keep"><table><caption>What each hospital states for its patients</caption><thead><tr><th scope="col">hospital</th><th scope="col">epsilon</th>
 <th scope="col">delta</th><th scope="col">steps</th><th scope="col">rate</th><th scope="col">noise</th><th scope="col">other releases</th>
 <th scope="col" class="text">accountant</th><th scope="col">all runs / ceiling</th></tr></thead><tbody>
 {% for s in statements %}<tr><th scope="row">{{ s.name }}</th><td>{{ s.epsilon|epsilon }}</td><td>{{ '–' if s.delta is none else s.delta }}</td>
@@ -84,7 +85,7 @@ there is no ledger.{% else %}<span class="bad">The rows of this run do not agree
 </section>
 
 {% if audit.evidence is defined and audit.evidence %}<section><h2>What the verdict rests on</h2>
-<div class="wide"><table><caption>Evidence against the claim; the intervals are widened for the number of tests</caption><thead><tr><th scope="col">instrument</th>
+<div class="wide keep"><table><caption>Evidence against the claim; the intervals are widened for the number of tests</caption><thead><tr><th scope="col">instrument</th>
 <th scope="col" class="text">measure</th><th scope="col">value</th><th scope="col">allowed</th><th scope="col">could have shown</th><th scope="col">confidence</th><th scope="col" class="text">against the claim</th></tr></thead><tbody>
 {% for one in audit.evidence %}{% for name, found in one.estimates.items() %}<tr><th scope="row">{{ one.instrument }}</th><td class="text">{{ name }}</td><td>{{ est(found, 'number') }}</td>
 <td>{{ found.allowed|number }}</td><td>{{ found.reach|number }}</td><td>{{ found.confidence|number }}</td><td class="text">{{ mark(found.verdict) }}</td></tr>
@@ -93,20 +94,20 @@ there is no ledger.{% else %}<span class="bad">The rows of this run do not agree
 </section>{% endif %}
 
 <section><h2>Self-test: can this audit say no?</h2>
-<p>{% if audit.self_test.passed %}On the same patients and sizes, the audit caught the planted leak and spared the model that leaks nothing. {% else %}
-<span class="bad">The audit failed its own test, so nothing it says about the model counts.</span> {% endif %}
+<p>{% if audit.self_test.passed %}On the same patients and sizes, the audit caught every planted leak and spared the models that leak nothing. {% else %}
+<span class="bad">Not every planted world was judged as it must be: an instrument that failed its test is not relied on to acquit.</span> {% endif %}
 {% if audit.self_test.detectable_tpr is not none %}The least true-positive rate at 1 % false positives that it could have told from what is allowed is
 {{ audit.self_test.detectable_tpr|percent }}.{% else %}With so few patients no true-positive rate at 1 % false positives could be told from what is
 allowed.{% endif %} {% if audit.self_test.detectable_epsilon is not none %}The highest lower bound on epsilon that it could have shown is
 {{ audit.self_test.detectable_epsilon|number }}.{% endif %}</p>
-<div class="wide"><table><caption>Planted worlds</caption><thead><tr><th scope="col">world</th><th scope="col" class="text">must be</th>
+<div class="wide keep"><table><caption>Planted worlds</caption><thead><tr><th scope="col">world</th><th scope="col" class="text">must be</th>
 <th scope="col" class="text">was</th><th scope="col" class="text">detail</th><th scope="col" class="text">test</th></tr></thead><tbody>
 {% for check in audit.self_test.checks %}<tr><th scope="row">{{ check.name }}</th><td class="text">{{ mark(check.expected) }}</td><td class="text">{{ mark(check.found) }}</td>
 <td class="text">{{ check.detail }}</td><td class="text">{{ 'passed' if check.passed else 'FAILED' }}</td></tr>{% endfor %}</tbody></table></div>
 </section>
 
 <section><h2>Membership inference: who took part?</h2>
-<p>An attacker who sees the model and a patient's records guesses whether that patient trained it. {{ audit.cohort.rule|capitalize if audit.cohort.rule[:1].islower() else audit.cohort.rule }}.
+<p>An attacker who sees the model and a patient's records guesses whether that patient trained it. {{ audit.cohort.rule|sentence }}
 {{ audit.cohort.members }} members and {{ audit.cohort.non_members }} others were attacked; groups with fewer than {{ audit.cohort.minimum_cell }} of either are
 withheld{% if audit.cohort.withheld %}: {{ audit.cohort.withheld|join(', ') }}{% endif %}.</p>
 {% if pictures.roc %}<figure>{{ pictures.roc }}<figcaption>How many members an attack finds (upwards) at how many false alarms (to the right), over all patients.
@@ -129,7 +130,7 @@ the others is exposed more than they are.</figcaption></figure>{% endif %}
 <p>Canary patients were planted by the toss of a coin while the model was trained; who can tell from the model which of them took part has shown
 that much leakage. This bounds epsilon from below; more than the promise breaks it.</p>
 {% if pictures.one_run %}<figure>{{ pictures.one_run }}<figcaption>Epsilon that the audit shows at least, against the promise.</figcaption></figure>{% endif %}
-<div class="wide"><table><caption>Guesses about canaries</caption><thead><tr><th scope="col">view</th><th scope="col">canaries</th><th scope="col">scored</th><th scope="col">guesses</th>
+<div class="wide keep"><table><caption>Guesses about canaries</caption><thead><tr><th scope="col">view</th><th scope="col">canaries</th><th scope="col">scored</th><th scope="col">guesses</th>
 <th scope="col">right</th><th scope="col">epsilon, at least</th><th scope="col">could have shown</th><th scope="col">if Gaussian, at least</th><th scope="col">area under the curve</th>
 <th scope="col" class="text">against the claim</th></tr></thead><tbody>
 {% for view in audit.one_run %}<tr><th scope="row">{{ view.view }}{% if view.bears_verdict %} *{% endif %}</th><td>{{ view.canaries }}</td><td>{{ view.scored }}</td><td>{{ view.guesses }}</td>
@@ -138,7 +139,7 @@ that much leakage. This bounds epsilon from below; more than the promise breaks 
 </section>{% endif %}
 
 {% if audit.inversion %}<section><h2>Gradient inversion: can records be rebuilt from an update?</h2>
-<div class="wide"><table><caption>Inputs rebuilt from one captured update, against a guess that sees no update</caption><thead><tr><th scope="col">update</th><th scope="col" class="text">method</th><th scope="col">examples</th>
+<div class="wide keep"><table><caption>Inputs rebuilt from one captured update, against a guess that sees no update</caption><thead><tr><th scope="col">update</th><th scope="col" class="text">method</th><th scope="col">examples</th>
 <th scope="col">rebuilt</th><th scope="col">by a guess</th><th scope="col">similarity</th><th scope="col">of a guess</th></tr></thead><tbody>
 {% for one in audit.inversion %}<tr><th scope="row">{{ one['update'] }}</th><td class="text">{{ one.method }}</td><td>{{ one.batch }}</td><td>{{ est(one.recovered, 'percent') }}</td>
 <td>{{ one.recovered.baseline|percent }}</td><td>{{ est(one.cosine, 'share') }}</td><td>{{ one.cosine.baseline|share }}</td></tr>{% endfor %}</tbody></table></div>
@@ -147,7 +148,7 @@ that much leakage. This bounds epsilon from below; more than the promise breaks 
 {% if robustness %}<section><h2>Robustness: do small edits of a note change its codes?</h2>
 <p>This is no privacy result and bears on no verdict. {{ robustness.documents }} notes of {{ robustness.patients }} held-out patients were edited in each of the ways below, and as
 many words were edited at random beside it.</p>
-<div class="wide"><table><caption>Patients for whom the model's codes changed (interval)</caption><thead><tr><th scope="col">edit</th><th scope="col">notes edited</th><th scope="col">words edited</th><th scope="col">codes changed</th>
+<div class="wide keep"><table><caption>Patients for whom the model's codes changed (interval)</caption><thead><tr><th scope="col">edit</th><th scope="col">notes edited</th><th scope="col">words edited</th><th scope="col">codes changed</th>
 <th scope="col">by as many random edits</th><th scope="col">difference</th><th scope="col">in the main directions</th><th scope="col">decisions changed</th></tr></thead><tbody>
 {% for row in robustness.perturbations %}<tr><th scope="row">{{ row.name }}</th><td>{{ row.edited_notes }}</td><td>{{ row.edited_words }}</td><td>{{ est(row.flips, 'percent') }}</td>
 <td>{{ est(row.random.flips, 'percent') }}</td><td>{{ est(row.excess, 'percent') }}</td><td>{{ est(row.latent_flips, 'percent') }}</td><td>{{ est(row.decisions, 'percent') }}</td></tr>{% endfor %}

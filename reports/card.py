@@ -56,7 +56,7 @@ def _sections(record: Record) -> list[Section]:
         Section("Factors", _factors(record, use.factors)),
         Section("Metrics", _metrics(record)),
         Section("Training data", _training_data(record)),
-        Section("Evaluation data", (use.evaluation,)),
+        Section("Evaluation data", (_evaluation_data(record, use.evaluation),)),
         Section("Quantitative analyses", _analyses(record)),
         Section("Privacy", _privacy(record)),
         Section("Approvals and signatures", _approvals(record)),
@@ -157,6 +157,13 @@ def _training_data(record: Record) -> tuple[Block, ...]:
     return origin, Table("Hospitals that took part", ("hospital", "training patients", "documents", "encoder"), rows)
 
 
+def _evaluation_data(record: Record, words: str) -> str:
+    """Whose patients judged the model; a guest judges and does not train."""
+    guest = record["study"]["federation"].get("guest")
+    where = f"Held-out patients of {guest}, which judged the model and trained none of it." if guest else ""
+    return where or words
+
+
 def _analyses(record: Record) -> tuple[Block, ...]:
     final = record.get("final")
     if not final:
@@ -204,14 +211,18 @@ def _privacy(record: Record) -> tuple[Block, ...]:
     if not paid:
         return ("No hospital has stated a cost: nothing was released.",)
     statements = [site["statement"] for _, site in sorted(paid.items())]
-    if all(statement["epsilon"] is None for statement in statements):
+    whole = record.get("hospital_privacy") or {}
+    hidden = {"each whole hospital": whole} if "statement" in whole else {}
+    if not hidden and all(statement["epsilon"] is None for statement in statements):
         return (
-            "There is no guarantee: the model was trained without differential privacy, and may give away patients.",
+            "There is no guarantee: the model was trained without differential privacy and may give away patients.",
         )
     head = ("hospital", "epsilon", "delta", "unit, neighbours", "accountant", "all runs", "ceiling")
-    rows = tuple((name, *_paid(site)) for name, site in sorted(paid.items()))
+    rows = tuple((name, *_paid(site)) for name, site in [*sorted(paid.items()), *hidden.items()])
     blocks: list[Block] = [Table("What each hospital's patients paid for this model", head, rows)]
     blocks.append(f"Not covered: {'; '.join(statements[0]['not_covered'])}.")
+    if hidden:
+        blocks.append(f"Not covered for whole hospitals: {'; '.join(whole['statement']['not_covered'])}.")
     if any(statement["reproducible_noise"] for statement in statements):
         blocks.append("The noise came from a known seed: the guarantee is void for whoever knows it.")
     return tuple(blocks)
@@ -253,6 +264,8 @@ def _caveats(record: Record) -> tuple[str, ...]:
     found = [final["collapse"]] if final.get("collapse") else []
     if final.get("missing"):
         found.append(f"No held-out counts came from {', '.join(final['missing'])}.")
+    if canaries := record.get("canaries"):
+        found.append(f"{canaries['at_each_hospital']} canaries were planted at each hospital: {canaries['meaning']}.")
     withheld = final.get("withheld")
     if isinstance(withheld, dict) and (withheld["fully"] or withheld["partly"]):
         found.append(
@@ -278,7 +291,8 @@ def _count(number: int | None) -> str:
 def _front_matter(record: Record) -> str:
     """Write the metadata of model hubs, each value as JSON, which is YAML too."""
     name, task = record["study"]["study"]["name"], record["study"]["task"]["name"]
-    private = any(site["statement"]["epsilon"] is not None for site in record.get("privacy", {}).values())
+    stated = [*record.get("privacy", {}).values(), record.get("hospital_privacy") or {}]
+    private = any(each.get("statement", {}).get("epsilon") is not None for each in stated)
     tags = ["wardround", "medical", "federated-learning", task, *(["differential-privacy"] if private else [])]
     kind = record.get("task", {}).get("kind", "coding")
     fields: dict[str, Any] = {"library_name": "pytorch", "tags": tags}

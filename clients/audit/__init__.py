@@ -12,4 +12,6 @@ patients that obey the hospital's minimum cell. The statistics live in `privacy.
 * `clients.audit.coins`       the one-run audit of canaries;
 * `clients.audit.captured`    gradient inversion of one update;
 * `clients.audit.conduct`     all of it in order, and the record.
+
+Beside them, and bearing on no verdict: `clients.audit.robustness`, whether small edits of a note change its codes.
 """

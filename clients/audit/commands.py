@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003  # Typer resolves annotations at run time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from privacy.audits.record import AuditRecord
 
 app = typer.Typer(
-    help="Attack a trained run and hold what is found against what it promises.",
+    help="Attack a trained run, hold what is found against its promise, and sign and verify the result.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.callback()
 def audit() -> None:
-    """Attack a trained run and hold what is found against what it promises."""
+    """Attack a trained run, hold what is found against its promise, and sign and verify the result."""
 
 
 @app.command()
@@ -47,7 +47,10 @@ def model(
 ) -> None:
     """Audit a run's model; exit 0 if nothing contradicts its promise, 1 if something does, 3 if nothing can be said."""
     from clients.audit.conduct import Order, conduct
+    from reports.audit import render_folder
 
+    place = (out or folder / "audit").absolute()
+    _refuse_signed(place)
     attacks = tuple(attack.split(","))
     order = Order(
         folder=folder,
@@ -60,13 +63,61 @@ def model(
     )
     with _progress() as advance:
         record = conduct(order, advance=advance)
-    place = (out or folder / "audit").absolute()
     place.mkdir(parents=True, exist_ok=True)
     path = place / "audit.json"
     path.write_text(json.dumps(record.as_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     typer.echo(_summary(record))
     typer.echo(f"audit: {path}")
+    page = place / "audit.html"
+    page.write_text(render_folder(place), encoding="utf-8")
+    typer.echo(f"page: {page}")
     raise typer.Exit(record.exit_code)
+
+
+@app.command()
+def robustness(
+    folder: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    data: Annotated[Path, typer.Option(help="The hospital whose held-out notes are edited.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The record to write; else audit/robustness.json in the run's directory.")
+    ] = None,
+    language: Annotated[str, typer.Option(help="Of the notes: en or es.")] = "en",
+    share: Annotated[float, typer.Option(help="Of the places that could be edited, in (0, 1].")] = 0.5,
+    patients: Annotated[int, typer.Option(help="At most so many held-out patients.", min=2)] = 200,
+    seed: Annotated[int, typer.Option(help="Of the edits.", min=0)] = 7,
+) -> None:
+    """Edit held-out notes in four ways, and say how often the model's codes change.
+
+    Nothing is released and nothing charged: texts and vectors stay in a temporary folder of this machine.
+    """
+    from clients.audit.robustness import Edits, measure
+    from clients.audit.trained import load_trained
+    from clients.hospital import locate
+
+    place = output or folder / "audit" / "robustness.json"
+    _refuse_signed(place.parent)
+    trained = load_trained(folder)
+    hospital = locate(trained.study, {"data": str(data)})
+    edits = Edits(seed=seed, share=share, language=language, patients=patients)
+    command = f"wardround audit robustness {folder} --data {data} --language {language} --share {share} "
+    command += f"--patients {patients} --seed {seed}"
+    with _counted("robustness") as advance:
+        record = measure(trained, hospital, edits, command=command, advance=advance)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    typer.echo(_describe_robustness(record))
+    typer.echo(f"record: {place}")
+
+
+def _refuse_signed(place: Path) -> None:
+    """Keep out of a directory that somebody answers for, and of those inside one.
+
+    Raises:
+        ValueError: it is signed.
+    """
+    for folder in (place, place.parent):
+        if (folder / "manifest.json").exists():
+            raise ValueError(f"{folder} is signed, so nothing is written into it: name another place")
 
 
 @contextmanager
@@ -90,3 +141,25 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 def _summary(record: AuditRecord) -> str:
     """Say the verdict and its reasons."""
     return "\n".join([f"{record.verdict}: {record.statement}", *(f"  {reason}" for reason in record.reasons)])
+
+
+@contextmanager
+def _counted(title: str) -> Iterator[Callable[[str], None]]:
+    """Name on standard error what is done, where somebody watches."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(title) as status:
+        yield lambda name: status.update(f"{title}: {name} done")
+
+
+def _describe_robustness(record: dict[str, Any]) -> str:
+    """Say each rate in a line."""
+
+    def written(rate: dict[str, float]) -> str:
+        return f"{rate['value']:6.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
+
+    lines = [f"codes changed, of {record['patients']} patients; beside it, by as many random edits"]
+    lines += [
+        f"{row['name']:9}{written(row['flips'])}; {written(row['random']['flips'])}" for row in record["perturbations"]
+    ]
+    return "\n".join([*lines, f"{'no edit':9}{written(record['unedited']['flips'])}"])

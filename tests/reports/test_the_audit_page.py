@@ -121,7 +121,7 @@ def test_what_does_not_agree_or_failed_its_test_stands_out():
     record["claim"]["hospitals"]["hospital-2"]["statement"]["reproducible_noise"] = True
     page = render(record)
     assert '<span class="bad">The rows of this run do not agree' in page
-    assert '<span class="bad">The audit failed its own test' in page
+    assert '<span class="bad">Not every planted world was judged' in page
     assert "for them the promise is void" in page
 
 

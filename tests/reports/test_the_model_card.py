@@ -105,6 +105,31 @@ def test_a_run_without_privacy_says_so_and_not_in_a_table(consortium):
     assert "differential-privacy" not in card
 
 
+def test_the_card_states_that_whole_hospitals_are_hidden_where_they_are(consortium, tmp_path):
+    record = consortium.conduct(
+        privacy__epsilon=0.0,
+        privacy__hospital_epsilon=8.0,
+        privacy__hospital_noise_limit=100.0,
+        privacy__hospital_ledger=str(tmp_path / "hospitals.db"),
+        model__name="linear",
+        federation__rounds=1,
+        evaluation__local_baseline=False,
+    )
+    assert record["status"] == "completed", record["reason"]
+    card = render_markdown(record)
+    assert re.search(r"\| each whole hospital \| [\d.]+ \| 0", card)
+    assert "There is no guarantee" not in card
+    assert "hospital-1 | no guarantee" in card
+
+
+def test_canaries_and_a_guest_who_judged_are_told(record):
+    record["canaries"] = {"at_each_hospital": 150, "meaning": "invented patients"}
+    record["study"]["federation"]["guest"] = "hospital-9"
+    card = render_markdown(record)
+    assert "150 canaries were planted at each hospital: invented patients." in card
+    assert "patients of hospital-9, which judged the model and trained none of it" in card
+
+
 def test_the_card_of_a_failed_run_says_that_there_is_no_model(consortium):
     record = consortium.conduct(federation__quorum=4)
     card = render_markdown(record)

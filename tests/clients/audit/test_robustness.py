@@ -11,10 +11,10 @@ from scipy.stats import beta
 from typer.testing import CliRunner
 
 import wardround
-from clients.flips import Flips, Patients
+from clients.audit.flips import Flips, Patients
+from clients.audit.robustness import Edits, Plane, measure
+from clients.audit.trained import load_trained
 from clients.hospital import locate
-from clients.robustness import Edits, Plane, measure
-from clients.trained import load_trained
 from reports.audit import render
 from tests.reports.audit_records import audit_record
 

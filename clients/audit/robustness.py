@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clients import cohort
-from clients.flips import Flips, Patients
+from clients.audit.flips import Flips, Patients
 from clinical.notes.perturbations import PERTURBATIONS, Perturbed, edit_at_random, perturb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from clients.audit.trained import Trained
     from clients.hospital import Hospital
-    from clients.trained import Trained
 
 FORMAT = 1
 LIMITS = (
