@@ -94,7 +94,7 @@ class HospitalWriter:
         keyed: whether every appended table comes with row keys; see `append`.
 
     Raises:
-        ProfileError: the folder already holds something, a table breaks the profile, or there were no events.
+        ProfileError: the folder holds something, a table breaks the profile, or there were no events.
 
     Guarantee: memory follows `limit_bytes` and the largest single patient, not the number of rows; no patient is in
     two shards; within a shard rows are ordered by patient, then time with static events first, ties as appended.
@@ -148,11 +148,10 @@ class HospitalWriter:
 
         Args:
             table: the events.
-            keys: of a keyed writer: uint64, one an event. Of a patient's events with one key only the first stays: a
-                repeated row of an export is thousands of blocks away, but it is in the same patient's shard.
+            keys: uint64, one an event. Of a patient's events with one key only the first stays: a repeated row may be
+                a thousand blocks away, but it is in the same patient's shard.
 
-        Raises:
-            ValueError: the table breaks the profile; or the writer is keyed and there are no keys, or the reverse.
+        Raises: a ValueError when the table breaks the profile, or is keyed and the writer is not, or the reverse.
         """
         if (keys is not None) is not self._keyed:
             raise ValueError(f"keys={'given' if keys is not None else None}: the writer is keyed={self._keyed}")
