@@ -26,6 +26,7 @@ AGES: Final = (("under 45", 0, 45), ("45 to 64", 45, 65), ("65 to 79", 65, 80), 
 # event prefix, the group's dimension, and how the rest of a code is brought to a class
 _RACES: Final = (
     ("white", "white"),
+    ("caucasian", "white"),
     ("black", "black"),
     ("african", "black"),
     ("asian", "asian"),
