@@ -8,7 +8,7 @@ Northeast is too small to divide and hospitals without a region are one site. A 
 first stay. Every seed draws new splits by patient. Resumes in the same --work folder.
 
 Floors of the same cohorts (grouped five-fold, central): mortality AUROC .787 linear, .796 boosting; kidney function MAE
-.346 linear, .294 boosting, .769 median; AKI AUROC .607 linear, .740 boosting.
+.346 linear, .294 boosting, .769 median.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ WARDROUND = str(Path(sys.executable).parent / "wardround")
 PRESETS = {
     "mortality-24h": "study/presets/mortality.toml",
     "kidney-function": "study/presets/kidney.toml",
-    "aki": "study/presets/aki.toml",
 }
 LARGE = ("250 - 499", ">= 500")
 

@@ -90,7 +90,9 @@ def ingest_yaib(src: Path, out: Path, *, stays: Path | None = None, site_id: str
     cohorts = _read_cohorts(Path(src))
     places = _place_stays(cohorts, stays)
     tallies: dict[str, RowTally] = defaultdict(RowTally)
-    with HospitalWriter(out, site_id=site_id or Path(out).name, source="YAIB cohorts, hourly") as writer:
+    with HospitalWriter(
+        out, site_id=site_id or Path(out).name, source=f"YAIB cohorts, hourly, {TIMES_ASSUMED}"
+    ) as writer:
         writer.append(_static_events(cohorts, places, tallies))
         seen: set[tuple[int, int]] = set()
         for cohort in cohorts:
@@ -104,7 +106,7 @@ def ingest_yaib(src: Path, out: Path, *, stays: Path | None = None, site_id: str
         inputs={
             cohort.task: folder for folder, task in TASK_OF_FOLDER.items() for cohort in cohorts if cohort.task == task
         },
-        times=f"{TIMES_ASSUMED}: hours since the stay began are kept, the day is ours",
+        times="assumed: hours since the stay began are kept, the day is ours",
         patients=writer.manifest.patients,
         events={name: tally.events for name, tally in tallies.items()},
         tables={name: tally.count() for name, tally in tallies.items()},
