@@ -215,7 +215,7 @@ def _privacy(record: Record) -> tuple[Block, ...]:
     hidden = {"each whole hospital": whole} if "statement" in whole else {}
     if not hidden and all(statement["epsilon"] is None for statement in statements):
         return (
-            "There is no guarantee: the model was trained without differential privacy and may give away patients.",
+            "There is no guarantee: the model trained without differential privacy and may give away patients.",
         )
     head = ("hospital", "epsilon", "delta", "unit, neighbours", "accountant", "all runs", "ceiling")
     rows = tuple((name, *_paid(site)) for name, site in [*sorted(paid.items()), *hidden.items()])
