@@ -6,11 +6,15 @@ import json
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from study.defaults import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PATIENTS, HOSPITALS = 880, 3
 SMALL = {
@@ -96,5 +100,8 @@ class Practice:
 
 
 @pytest.fixture
-def practice(clinics: list[Path], short_encoder: Path, tmp_path: Path) -> Practice:
-    return Practice(clinics, short_encoder, tmp_path)
+def practice(clinics: list[Path], short_encoder: Path, tmp_path: Path) -> Iterator[Practice]:
+    from clients.audit.references import one_thread
+
+    with one_thread():  # other workers' threads would be waited for at every small step
+        yield Practice(clinics, short_encoder, tmp_path)

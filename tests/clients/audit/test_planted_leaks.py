@@ -16,7 +16,7 @@ OVERFITTED = {
     "training__optimizer": "adam",
     "training__learning_rate": 0.003,
     "training__batch_patients": 64,
-    "training__local_epochs": 20.0,
+    "training__local_epochs": 10.0,
     "federation__rounds": 6,
 }
 PRIVATE = {"privacy__epsilon": 3.0, "privacy__delta": 1e-4, "federation__rounds": 6}
