@@ -214,9 +214,7 @@ def _privacy(record: Record) -> tuple[Block, ...]:
     whole = record.get("hospital_privacy") or {}
     hidden = {"each whole hospital": whole} if "statement" in whole else {}
     if not hidden and all(statement["epsilon"] is None for statement in statements):
-        return (
-            "There is no guarantee: the model was trained without differential privacy and may give away patients.",
-        )
+        return ("There is no guarantee: the model trained without differential privacy and may give away patients.",)
     head = ("hospital", "epsilon", "delta", "unit, neighbours", "accountant", "all runs", "ceiling")
     rows = tuple((name, *_paid(site)) for name, site in [*sorted(paid.items()), *hidden.items()])
     blocks: list[Block] = [Table("What each hospital's patients paid for this model", head, rows)]
