@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from clients.policy import PolicyRefusal
+from clinical.tasks import family_of
 from privacy.accounting import PoissonGaussian, accountant_of, certify, noise_multiplier_for
 from privacy.ledger import BudgetExhausted, Ledger, WrongUnit
 from privacy.statement import PrivacyStatement
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from clients.hospital import Hospital
     from study.protocol import Study
 
-COUNTS = ("code counts of the vocabulary", "metrics, thresholds and their intervals")
+COUNTS = {
+    "coding": ("code counts of the vocabulary", "metrics, thresholds and their intervals"),
+    "prediction": ("metrics, calibration, sub-groups and their intervals",),
+}
 SIZE = "patients per hospital"
 CHOICE = "the choice of settings by earlier runs"
 
@@ -175,7 +179,7 @@ def settle(study: Study, hospital: Hospital, *, run: str) -> dict[str, Any]:
 
 def _not_covered(study: Study, hospital: Hospital) -> tuple[str, ...]:
     """Name what leaves beside what epsilon speaks of."""
-    counts = () if study.privacy.covers_releases else COUNTS
+    counts = () if study.privacy.covers_releases else COUNTS[family_of(study.task.name)]
     size = () if hospital.policy.declared_patients else (SIZE,)
     return (*counts, *size, CHOICE)
 

@@ -154,7 +154,7 @@ bootstrap intervals{{ ', no table by code and no macro averages' if final.family
 {% if privacy %}
 {% set guaranteed = run.study.privacy.epsilon > 0 %}
 {% if guaranteed %}
-<p>The guarantee is differential privacy for each <strong>patient</strong> with all his or her documents: whoever sees
+<p>The guarantee is differential privacy for each <strong>patient</strong> with all his or her records: whoever sees
 every model this run released can hardly tell whether that patient was in the training data. How hardly is epsilon:
 smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }} at delta {{ run.study.privacy.delta }}.</p>
 {% else %}<p class="bad">This run gives no guarantee: it trained without differential privacy.</p>{% endif %}
