@@ -67,7 +67,7 @@ class Prediction:
     def splits(self) -> dict[str, Split]:
         """The three splits by name."""
         reads = MODELS[self._visit.study.model.name].reads
-        return _read_splits(str(self._visit.hospital.path), self._task.name, reads)
+        return split_stays(str(self._visit.hospital.path), self._task.name, reads)
 
     @property
     def planted(self) -> None:
@@ -187,7 +187,7 @@ def goodness(outcomes: Outcomes) -> float:
 
 
 @lru_cache(maxsize=32)
-def _read_splits(hospital: str, name: str, reads: Reads) -> dict[str, Split]:
+def split_stays(hospital: str, name: str, reads: Reads) -> dict[str, Split]:
     """Read a hospital's stays once a process; a fresh process reads them anew."""
     from clinical.events import SPLITS, ProfileError, read_splits
     from clinical.features.groups import read_groups

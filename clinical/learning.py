@@ -135,6 +135,7 @@ class Questions:
         features: float32 [N, T, F], a stay each, or [M, F], a question each.
         labels: float32 [N, T, 1] or [M, 1] on the model's scale, NaN where nothing is asked.
         patient: int64, the patient of each example in 0..P-1.
+        weight: float32 [N] or [M], what each example counts; None where each counts 1.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class Questions:
         self.patient = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
         self.features = torch.from_numpy(np.ascontiguousarray(features[order], dtype=np.float32))
         self.labels = torch.from_numpy(np.ascontiguousarray(labels[order], dtype=np.float32)[..., None])
-        self._weight = None if weight is None else torch.from_numpy(np.asarray(weight[order], dtype=np.float32))
+        self.weight = None if weight is None else torch.from_numpy(np.asarray(weight[order], dtype=np.float32))
         asked = ~np.isnan(labels[order])
         self._steps = asked.shape[1] - np.argmax(asked[:, ::-1], axis=1) if asked.ndim == 2 else None
 
@@ -173,7 +174,7 @@ class Questions:
         if self._steps is not None:
             steps = int(self._steps[rows].max(initial=1))
             features, labels = features[:, :steps], labels[:, :steps]
-        weight = None if self._weight is None else self._weight.index_select(0, index)
+        weight = None if self.weight is None else self.weight.index_select(0, index)
         return Batch(features, labels, torch.from_numpy(patient), weight)
 
 

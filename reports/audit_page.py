@@ -165,7 +165,7 @@ many words were edited at random beside it.</p>
 <pre><code>{{ audit.command }}</code></pre>
 {% if robustness %}<pre><code>{{ robustness.command }}</code></pre>{% endif %}
 <div class="wide"><table class="hash"><caption>What was audited, with which software</caption><tbody>
-<tr><th scope="row">task and model</th><td class="text">{{ audit.subject.task }}, {{ audit.subject.model }}, {{ audit.subject.codes }} codes</td></tr>
+<tr><th scope="row">task and model</th><td class="text">{{ audit.subject.task }}, {{ audit.subject.model }}{% if audit.subject.codes %}, {{ audit.subject.codes }} codes{% endif %}</td></tr>
 <tr><th scope="row">run directory</th><td class="text"><code>{{ audit.subject.folder }}</code></td></tr>
 <tr><th scope="row">agreed study</th><td class="text"><code>{{ audit.subject.digest }}</code></td></tr>
 <tr><th scope="row">SHA-256 of the model</th><td class="text"><code>{{ audit.subject.model_sha256 }}</code></td></tr>

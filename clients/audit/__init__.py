@@ -6,6 +6,7 @@ patients that obey the hospital's minimum cell. The statistics live in `privacy.
 
 * `clients.audit.subject`     the run: study, model, vocabulary, claim and ledgers;
 * `clients.audit.pool`        the patients: members, non-members and groups;
+* `clients.audit.patients`    what is asked of them, notes with codes or stays with an outcome;
 * `clients.audit.references`  models that never saw a known half of them, kept between audits;
 * `clients.audit.attacks`     membership inference on everyone, on outliers and by group;
 * `clients.audit.planted`     the self-test: a model that memorised and one that knows nobody;

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from clients.audit import attacks, captured, coins, planted, words
-from clients.audit.pool import describe, gather, patient_losses
+from clients.audit.pool import describe, gather
 from clients.audit.references import train_references
 from clients.audit.subject import find_hospitals, ledger_contradicts, promise_of, read_claim, read_run
 from clients.training import load_model
@@ -127,7 +127,8 @@ def conduct(order: Order, *, advance: Callable[[str, int, int], None]) -> AuditR
     """
     started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     desk = _open(order, advance)
-    cohort, groups = describe(desk.pool, minimum_cell=max(each.policy.minimum_cell for each in desk.hospitals))
+    minimum = max(each.policy.minimum_cell for each in desk.hospitals)
+    cohort, groups = describe(desk.pool, minimum_cell=minimum, family=desk.run.family)
     with _timed(desk, "references"):
         _train_references(desk, advance)
     with _timed(desk, "self-test"):
@@ -157,7 +158,7 @@ def conduct(order: Order, *, advance: Callable[[str, int, int], None]) -> AuditR
         self_test=self_test,
         tests=desk.tests,
         method=words.method(order, desk.tests),
-        limits=words.LIMITS,
+        limits=words.limits(desk.run.family),
         software=_versions(),
         command=order.command,
         seeds={"audit": order.seed, "study": desk.run.study.study.seed},
@@ -181,10 +182,14 @@ def _open(order: Order, advance: Callable[[str, int, int], None]) -> _Desk:
     """Read run, claim, patients and canaries."""
     started = time.monotonic()
     run = read_run(order.folder)
+    if order.inversion and run.family != "coding":
+        raise ValueError(
+            f"--inversion rebuilds vectors of notes, and the task {run.study.task.name} has none: leave it out"
+        )
     hospitals = find_hospitals(run, order.data, order.ledgers)
     claim = read_claim(run, hospitals)
     pool = gather(run, hospitals)
-    found = coins.gather_coins(run, hospitals, features=pool.examples.features.shape[1])
+    found = coins.gather_coins(run, hospitals, features=pool.patients.cases.features.shape[-1])
     advance("patients", 1, 1)
     desk = _Desk(order, run, hospitals, claim, promise_of(run, claim), pool, found)
     desk.seconds["patients"] = time.monotonic() - started
@@ -221,7 +226,7 @@ def _self_test(
             "a model that memorised",
             planted.memorise(desk.run.study, desk.pool, desk.coins, seed=desk.order.seed),
         ),
-        "pass": ("a model that knows nobody", planted.know_nobody(desk.run.study, desk.pool)),
+        "pass": ("a model that knows nobody", planted.know_nobody(desk.pool)),
     }
     checks: list[Check] = []
     reliable: dict[str, tuple[bool, bool]] = {}
@@ -239,7 +244,7 @@ def _self_test(
 
 
 def _membership(desk: _Desk, model: nn.Module) -> dict[str, Estimate]:
-    losses = patient_losses(model, desk.pool.examples)
+    losses = desk.pool.patients.losses(model)
     scores = attacks.score(desk.primary, losses, desk.references)
     return attacks.bearing(desk.primary, scores, desk.pool.member, desk.promise, confidence=desk.confidence)
 
@@ -273,7 +278,7 @@ def _ledger_evidence(desk: _Desk) -> list[Evidence]:
 
 
 def _scores(desk: _Desk, model: nn.Module) -> dict[str, np.ndarray]:
-    losses = patient_losses(model, desk.pool.examples)
+    losses = desk.pool.patients.losses(model)
     asked = sorted(set(desk.order.attacks), key=attacks.ATTACKS.index)
     return {name: attacks.score(name, losses, desk.references) for name in asked}
 
@@ -312,8 +317,9 @@ def _powers(desk: _Desk, checks: Sequence[Check], evidence: Sequence[Evidence]) 
 
 
 def _model(desk: _Desk) -> nn.Module:
-    features = desk.pool.examples.features.shape[1]
-    return load_model(desk.run.study, dict(desk.run.arrays), features=features, codes=len(desk.run.codes))
+    patients = desk.pool.patients
+    features = patients.cases.features.shape[-1]
+    return load_model(desk.run.study, dict(desk.run.arrays), features=features, codes=patients.outputs)
 
 
 def _subject(desk: _Desk) -> Subject:

@@ -7,11 +7,12 @@ known by heart; the ignorant one is the same architecture with its last weights 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clients.audit.references import build_initial, one_thread, subset
+from clients.audit.references import one_thread
+from clients.training import study_loss
 from privacy.audits.record import Check
 
 if TYPE_CHECKING:
@@ -30,27 +31,26 @@ PASSES, MOST_STEPS, BATCH_PATIENTS, LEARNING_RATE = 60, 4000, 128, 0.01
 def memorise(study: Study, pool: Pool, coins: Coins | None, *, seed: int) -> nn.Module:
     """Train the study's model on the members, and on included canaries, until it knows them by heart."""
     from clinical.learning import build_optimizer, learn, plain_gradient, shuffled_patients
-    from clinical.losses import build_loss
 
-    own = subset(pool.examples, pool.member)
+    own: Any = pool.patients.subset(pool.member).cases  # canaries are joined to notes only
     for planted in () if coins is None else coins.planted:
         own = planted.join(own)
-    model = build_initial(study, pool.examples)
+    model = pool.patients.initial()
     batch = min(BATCH_PATIENTS, own.patients)
     steps = min(MOST_STEPS, -(-own.patients // batch) * PASSES)
     batches = shuffled_patients(own.patients, batch_patients=batch, steps=steps, rng=np.random.default_rng([seed, 2]))
     optimizer = build_optimizer("adam", model, learning_rate=LEARNING_RATE, weight_decay=0.0)
-    gradient = plain_gradient(model, build_loss(study.training.loss))
+    gradient = plain_gradient(model, study_loss(study))
     with one_thread():
         learn(model, own, batches, optimizer=optimizer, gradient=gradient)
     return model
 
 
-def know_nobody(study: Study, pool: Pool) -> nn.Module:
-    """Build a model that gives every patient the same scores: how common each code is."""
+def know_nobody(pool: Pool) -> nn.Module:
+    """Build a model that gives every patient the same scores: how common each answer is."""
     import torch
 
-    model = build_initial(study, pool.examples)
+    model = pool.patients.initial()
     weight = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")][-1]
     with torch.no_grad():
         weight.zero_()

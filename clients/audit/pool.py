@@ -1,69 +1,70 @@
 """The patients of an audit: who trained the model, who did not, and the groups that are looked at by themselves.
 
 Members are the patients of the training split, non-members those of the tuning and held-out splits. The splits were
-drawn at random within strata of codes before anything was trained, so the two kinds differ in nothing but training;
-there are three times as many members, and every interval counts them apart. Patients none of whose codes is in the
-vocabulary trained nothing and are in neither.
+drawn at random before anything was trained (of coded notes within strata of codes), so the two kinds differ in nothing
+but training; there are three times as many members, and every interval counts them apart. Patients none of whose codes
+is in the vocabulary trained nothing and are in neither; of every stay that is read something is asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clients import cohort
-from clinical.learning import Examples
-from privacy.audits.membership import by_patient, find_outliers
+from clients.audit.patients import Asked, Notes, join_asked, join_notes
+from privacy.audits.membership import find_outliers
 from privacy.audits.record import Cohort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import nn
-
+    from clients.audit.patients import Patients
     from clients.audit.subject import Run
     from clients.hospital import Hospital
+    from clinical.learning import Examples
 
-RULE = (
-    "Members are the patients of the training split, non-members those of the tuning and held-out splits. The splits "
-    "were drawn by patient, at random within strata of codes, before training. A patient's notes make one score."
-)
+_MEMBERS = "Members are the patients of the training split, non-members those of the tuning and held-out splits. "
+RULES = {
+    "coding": f"{_MEMBERS}The splits were drawn by patient, at random within strata of codes, before training. "
+    "A patient's notes make one score.",
+    "prediction": f"{_MEMBERS}The splits were drawn by patient, at random, before training. A patient's stays make "
+    "one score: the study's loss, averaged over what is asked of a stay and then over stays.",
+}
 OUTLIERS = "outliers"
 _SPLITS = ("train", "tuning", "held_out")
-_BLOCK = 1 << 24
-_LARGEST_NOTES = 3
+_MOST_VISITS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """Patients of one or more hospitals, P of them, numbered as in `examples`.
+    """Patients of one or more hospitals, P of them, numbered as in `patients`.
 
     Attributes:
-        examples: all documents of all of them.
+        patients: all of them, with all their examples.
         member: bool [P].
         hospital: int64 [P], which of the audited hospitals.
         groups: bool [P] by the group's name; "all" is not among them.
     """
 
-    examples: Examples
+    patients: Patients
     member: np.ndarray
     hospital: np.ndarray
     groups: dict[str, np.ndarray]
 
+    @property
+    def examples(self) -> Examples:
+        """The notes of patients that have notes."""
+        assert isinstance(self.patients, Notes)  # whoever asks has refused other tasks
+        return self.patients.cases
+
     def digest(self) -> str:
         """Return a SHA-256 of every patient's features, labels and membership."""
         content = hashlib.sha256()
-        labels = self.examples.labels
-        for array in (
-            self.examples.features.numpy(),
-            self.examples.patient,
-            labels.indptr,
-            labels.indices,
-            self.member,
-        ):
+        for array in (*self.patients.arrays(), self.member):
             content.update(np.ascontiguousarray(array).tobytes())
         return content.hexdigest()
 
@@ -73,45 +74,32 @@ def gather(run: Run, hospitals: Sequence[Hospital]) -> Pool:
 
     Raises:
         ValueError: no member or no non-member is left.
+        ProfileError: a hospital has no labels for the run's task.
     """
-    features, labels, patient, member, site, groups = [], [], [], [], [], []
-    first = 0
+    prediction = run.family == "prediction"
+    parts: list[Any] = []
+    member, site, classes = [], [], []
     for number, hospital in enumerate(hospitals):
-        parts = cohort.assemble(run.study, hospital, run.codes)
-        for name in _SPLITS:
-            examples: Examples = getattr(parts, name)
-            features.append(examples.features.numpy())
-            labels.append(examples.labels)
-            patient.append(examples.patient + first)
-            member.append(np.full(examples.patients, name == "train"))
-            site.append(np.full(examples.patients, number))
-            groups.append(_sexes(run, hospital, name, examples.patients))
-            first += examples.patients
-    pool = Pool(_join(features, labels, patient), np.concatenate(member), np.concatenate(site), {})
+        for name, (patients, own) in (_read_stays if prediction else _read_notes)(run, hospital).items():
+            parts.append(patients)
+            member.append(np.full(patients.cases.patients, name == "train"))
+            site.append(np.full(patients.cases.patients, number))
+            classes.append(own)
+    joined: Patients = join_asked(run.study, parts) if prediction else join_notes(run.study, parts)
+    pool = Pool(joined, np.concatenate(member), np.concatenate(site), {})
     if not pool.member.any() or pool.member.all():
         raise ValueError("an audit needs patients inside and outside the training split: one of the two is empty")
-    sexes = np.concatenate(groups)
-    pool.groups.update(_groups(pool, sexes))
+    pool.groups.update(_groups(joined, _together(classes, list(map(len, member))), "stays" if prediction else "notes"))
     return pool
 
 
-def patient_losses(model: nn.Module, examples: Examples, *, rows: int = 2048) -> np.ndarray:
-    """Return each patient's loss under a model: cross-entropy a code, averaged over notes: float64 [P]."""
-    from clinical.learning import predict
-
-    truth = examples.labels
-    K = truth.shape[1]
-    rows = max(1, min(rows, _BLOCK // K))
-    each = []
-    for start in range(0, examples.documents, rows):
-        logits = predict(model, examples.features[start : start + rows])
-        own = truth[start : start + rows].multiply(logits).sum(axis=1)
-        each.append(np.logaddexp(0, logits).sum(axis=1, dtype=np.float64) - np.asarray(own, dtype=np.float64).ravel())
-    return by_patient(np.concatenate(each) / K, examples.patient)
-
-
-def describe(pool: Pool, *, minimum_cell: int) -> tuple[Cohort, dict[str, np.ndarray]]:
+def describe(pool: Pool, *, minimum_cell: int, family: str) -> tuple[Cohort, dict[str, np.ndarray]]:
     """Count members and non-members by group, and keep only groups that are large enough to be shown.
+
+    Args:
+        pool: the patients.
+        minimum_cell: fewest members and non-members of a group that is shown.
+        family: of the run's task, a key of `RULES`.
 
     Returns:
         The cohort as it may be published, and the patients of each group kept: bool [P].
@@ -126,23 +114,53 @@ def describe(pool: Pool, *, minimum_cell: int) -> tuple[Cohort, dict[str, np.nda
         shown[name] = inside
         counts[name] = {"members": members, "non_members": others}
     members, others = int(pool.member.sum()), int((~pool.member).sum())
-    return Cohort(members, others, minimum_cell, counts, tuple(withheld), RULE), shown
+    return Cohort(members, others, minimum_cell, counts, tuple(withheld), RULES[family]), shown
 
 
-def _join(features: list[np.ndarray], labels: list, patient: list[np.ndarray]) -> Examples:
-    from scipy.sparse import vstack
+def _read_notes(run: Run, hospital: Hospital) -> dict[str, tuple[Notes, dict[str, np.ndarray]]]:
+    """Read patients by split, with the class of each dimension they belong to: bool [P'] by name."""
+    parts = cohort.assemble(run.study, hospital, run.codes)
+    found = {}
+    for name in _SPLITS:
+        examples: Examples = getattr(parts, name)
+        sexes = _sexes(run, hospital, name, examples.patients)
+        classes = {f"sex: {sex}": sexes == sex for sex in sorted(set(sexes.tolist()) - {""})}
+        found[name] = (Notes(run.study, examples), classes)
+    return found
 
-    return Examples(np.concatenate(features), vstack(labels).tocsr(), np.concatenate(patient))
+
+def _read_stays(run: Run, hospital: Hospital) -> dict[str, tuple[Asked, dict[str, np.ndarray]]]:
+    """Read patients by split; who belongs to a class in any stay belongs to it."""
+    from clients.prediction import split_stays
+    from clinical.models import MODELS
+
+    splits = split_stays(str(hospital.path), run.study.task.name, MODELS[run.study.model.name].reads)
+    found = {}
+    for name in _SPLITS:
+        split = splits[name]
+        subjects, owner = np.unique(split.patient, return_inverse=True)
+        assert len(subjects) == split.questions.patients  # something is asked of every stay that is read
+        classes = {group: np.bincount(owner, weights=own) > 0 for group, own in split.groups.items()}
+        found[name] = (Asked(run.study, split.questions), classes)
+    return found
 
 
-def _groups(pool: Pool, sexes: np.ndarray) -> dict[str, np.ndarray]:
-    vectors = by_patient(pool.examples.features.numpy().T, pool.examples.patient).T
-    notes = np.minimum(np.diff(pool.examples.starts), _LARGEST_NOTES)
-    groups = {OUTLIERS: find_outliers(vectors)} if len(vectors) > 10 else {}
-    for count in range(1, _LARGEST_NOTES + 1):
-        more = " or more" if count == _LARGEST_NOTES else ""
-        groups[f"notes: {count}{more}"] = notes == count
-    groups |= {f"sex: {sex}": sexes == sex for sex in sorted(set(sexes.tolist()) - {""})}
+def _together(classes: list[dict[str, np.ndarray]], sizes: list[int]) -> dict[str, np.ndarray]:
+    """Join the classes of several parts; who is in a part that lacks a class is not in it."""
+    names = sorted({name for own in classes for name in own})
+    return {
+        name: np.concatenate([own.get(name, np.zeros(P, np.bool_)) for own, P in zip(classes, sizes, strict=True)])
+        for name in names
+    }
+
+
+def _groups(patients: Patients, classes: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    visits = np.minimum(patients.visits(), _MOST_VISITS)
+    groups = {OUTLIERS: find_outliers(patients.vectors())} if len(visits) > 10 else {}
+    for count in range(1, _MOST_VISITS + 1):
+        more = " or more" if count == _MOST_VISITS else ""
+        groups[f"{kind}: {count}{more}"] = visits == count
+    groups |= classes
     return {name: inside for name, inside in groups.items() if inside.any() and not inside.all()}
 
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clients.admission import Plan
-from clients.audit.pool import patient_losses
 from clients.training import train_round
 from privacy.audits.membership import References, balanced_halves
 
@@ -30,10 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from torch import nn
-
+    from clients.audit.patients import Patients
     from clients.audit.pool import Pool
-    from clinical.learning import Examples
     from study.protocol import Study
 
 FORMAT = 1
@@ -81,33 +78,6 @@ def train_references(order: Order, folder: Path, *, advance: Callable[[int], Non
     return References(np.stack(found), halves)  # type: ignore[arg-type]  # nothing is missing any more
 
 
-def build_initial(study: Study, examples: Examples) -> nn.Module:
-    """Build the study's model as its coordinator does: seeded weights, the last bias at how common each code is."""
-    import torch
-
-    from clinical.models import build_model
-
-    width, codes = examples.features.shape[1], examples.labels.shape[1]
-    model = build_model(
-        study.model.name, features=width, codes=codes, dropout=study.model.dropout, seed=study.study.seed
-    )
-    share = (np.asarray(examples.labels.sum(axis=0), dtype=np.float64).ravel() + 0.5) / (examples.documents + 1)
-    bias = [parameter for name, parameter in model.named_parameters() if name.endswith("bias")][-1]
-    with torch.no_grad():
-        bias.copy_(torch.from_numpy(np.log(share / (1 - share))).to(bias.dtype))
-    return model
-
-
-def subset(examples: Examples, patients: np.ndarray) -> Examples:
-    """Return the examples of some patients (int64 or bool), renumbered."""
-    from clinical.learning import Examples as Chosen
-
-    wanted = np.zeros(examples.patients, dtype=np.bool_)
-    wanted[patients] = True
-    rows = np.flatnonzero(wanted[examples.patient])
-    return Chosen(examples.features.numpy()[rows], examples.labels[rows], examples.patient[rows])
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch use one thread: on steps as small as a head's, waiting for a second one costs more than it brings."""
@@ -126,7 +96,7 @@ def _trained(order: Order, halves: np.ndarray, missing: list[int]) -> Iterator[t
     if not missing:
         return
     started = time.monotonic()
-    shared = (order.study, order.pool.examples, order.seed)
+    shared = (order.study, order.pool.patients, order.seed)
     yield missing[0], _train(*shared, missing[0], halves[missing[0]])
     rest = missing[1:]
     if (time.monotonic() - started) * len(rest) < _WORTH_PROCESSES or PROCESSES < 2:
@@ -146,19 +116,18 @@ def _trained(order: Order, halves: np.ndarray, missing: list[int]) -> Iterator[t
 _SHARED: list[Any] = []  # a worker's study, patients and seed: sent once, not with every job
 
 
-def _begin(study: Study, examples: Examples, seed: int) -> None:
-    _SHARED[:] = [study, examples, seed]
+def _begin(study: Study, patients: Patients, seed: int) -> None:
+    _SHARED[:] = [study, patients, seed]
 
 
 def _continue(number: int, half: np.ndarray) -> np.ndarray:
-    study, examples, seed = _SHARED
-    return _train(study, examples, seed, number, half)
+    study, patients, seed = _SHARED
+    return _train(study, patients, seed, number, half)
 
 
-def _train(study: Study, examples: Examples, seed: int, number: int, half: np.ndarray) -> np.ndarray:
+def _train(study: Study, patients: Patients, seed: int, number: int, half: np.ndarray) -> np.ndarray:
     """Train one reference and return its losses on all patients: float64 [P]."""
-    own = subset(examples, half)
-    model = build_initial(study, examples)
+    own, model = patients.subset(half).cases, patients.initial()
     repeatable = replace(
         study, study=replace(study.study, seed=seed), privacy=replace(study.privacy, reproducible_noise=True)
     )
@@ -168,7 +137,7 @@ def _train(study: Study, examples: Examples, seed: int, number: int, half: np.nd
     with one_thread():
         for turn in range(study.federation.rounds):
             train_round(repeatable, plan, model, own, stream=f"reference/{number}/{turn}", proximal_mu=0.0)
-    return patient_losses(model, examples)
+    return patients.losses(model)
 
 
 def _read(place: Path, patients: int) -> np.ndarray | None:

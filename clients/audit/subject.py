@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clients import admission
 from clients.hospital import Hospital, locate
+from clinical.tasks import TASKS, family_of
 from privacy.audits.record import Claim
 from privacy.audits.verdict import Promise
 from study.protocol import ProtocolError, Study, parse
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
 
     from privacy.budget import LedgerEntry
 
-TASKS = ("icd-coding",)  # whose models an audit can read
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One run as its directory tells it."""
+    """One run as its directory tells it; `codes` is empty where its task has none."""
 
     folder: Path
     record: Mapping[str, Any]
@@ -35,6 +34,11 @@ class Run:
     arrays: Mapping[str, np.ndarray]
     model_sha256: str
     run_sha256: str
+
+    @property
+    def family(self) -> str:
+        """The family of the run's task: coding or prediction."""
+        return family_of(self.study.task.name)
 
     @property
     def number(self) -> str:
@@ -51,21 +55,25 @@ def read_run(folder: Path) -> Run:
     """
     from safetensors.numpy import load_file
 
-    for name in ("run.json", "model.safetensors", "vocabulary.txt"):
+    def require(name: str) -> Path:
         if not (folder / name).is_file():
             raise ValueError(f"{folder} holds no {name}: give the directory of a run that kept its model")
-    text = (folder / "run.json").read_bytes()
+        return folder / name
+
+    text = require("run.json").read_bytes()
     record = json.loads(text)
     study = parse(_settings(record["study"]))
     if study.task.name not in TASKS:
         raise ProtocolError(f"task.name = {study.task.name!r} has no audit: it is one of {', '.join(TASKS)}")
+    coding = family_of(study.task.name) == "coding"
+    model = require("model.safetensors")
     return Run(
         folder=folder,
         record=record,
         study=study,
-        codes=tuple((folder / "vocabulary.txt").read_text(encoding="utf-8").split()),
-        arrays=load_file(folder / "model.safetensors"),
-        model_sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        codes=tuple(require("vocabulary.txt").read_text(encoding="utf-8").split()) if coding else (),
+        arrays=load_file(model),
+        model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
         run_sha256=hashlib.sha256(text).hexdigest(),
     )
 
@@ -95,6 +103,8 @@ def find_hospitals(run: Run, folders: Sequence[Path], ledgers: Sequence[str]) ->
     for name in names:
         if name not in took_part:
             raise ValueError(f"{name} took no part in this run: its hospitals are {', '.join(took_part) or 'none'}")
+        if name == run.study.federation.guest:
+            raise ValueError(f"{name} was the guest of this run and trained nothing: it has no members to find")
         if names.count(name) > 1:
             raise ValueError(f"{name} is named twice")
     return hospitals

@@ -58,6 +58,8 @@ def load_trained(folder: Path) -> Trained:
     from clients.training import load_model
 
     run = read_run(folder)
+    if run.family != "coding":
+        raise ValueError(f"notes are edited for models that read notes, and the task {run.study.task.name} has none")
     if not (folder / "thresholds.json").is_file():
         raise ValueError(f"{folder} holds no thresholds.json: give the directory of a completed run")
     width = next(array for name, array in run.arrays.items() if name.endswith("weight")).shape[1]

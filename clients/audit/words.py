@@ -23,6 +23,14 @@ LIMITS = (
 )
 
 
+_UNTRIED = "Nothing was planted in this run and no update inverted: both need notes, and this task has stays."
+
+
+def limits(family: str) -> tuple[str, ...]:
+    """Say what an audit of a family's task cannot show."""
+    return (*LIMITS, _UNTRIED) if family == "prediction" else LIMITS
+
+
 def explain(
     verdict: Verdict, claim: Claim, promise: Promise, evidence: Sequence[Evidence], self_test: SelfTest
 ) -> tuple[str, tuple[str, ...]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.audit.pool import gather, patient_losses
-from clients.audit.references import Order, build_initial, subset, train_references
+from clients.audit.pool import gather
+from clients.audit.references import Order, train_references
 from clients.audit.subject import find_hospitals, read_run
 from privacy.accounting import PoissonGaussian
 from privacy.audits.record import Attack, AuditRecord, Claim, Cohort, Estimate, Evidence, OneRun, SelfTest, Subject
@@ -148,7 +148,7 @@ def test_a_lost_canary_secret_is_named(practice, run):
 def test_losses_of_patients_are_the_mean_over_notes_of_the_cross_entropy_a_code(practice, run):
     known = read_run(Path(run["folder"]))
     pool = gather(known, find_hospitals(known, practice.hospitals, []))
-    model = build_initial(known.study, pool.examples)
+    model = pool.patients.initial()
     import torch
 
     with torch.no_grad():
@@ -156,7 +156,7 @@ def test_losses_of_patients_are_the_mean_over_notes_of_the_cross_entropy_a_code(
         truth = torch.from_numpy(pool.examples.labels.toarray()).float()
         each = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=1).numpy()
     expected = [each[pool.examples.patient == p].mean() for p in range(len(pool.member))]
-    np.testing.assert_allclose(patient_losses(model, pool.examples, rows=97), expected, rtol=1e-4)
+    np.testing.assert_allclose(pool.patients.losses(model, rows=97), expected, rtol=1e-4)
     train = sum(site["patients"] for site in run["sites"])
     assert 0.95 * train <= pool.member.sum() <= train  # patients without a code of the vocabulary are left out
 
@@ -195,7 +195,7 @@ def test_a_subset_keeps_whole_patients(practice, run):
     known = read_run(Path(run["folder"]))
     pool = gather(known, find_hospitals(known, practice.hospitals[:1], []))
     chosen = np.arange(0, len(pool.member), 3)
-    part = subset(pool.examples, chosen)
+    part = pool.patients.subset(chosen).cases
     assert part.patients == len(chosen)
     np.testing.assert_array_equal(np.diff(part.starts), np.diff(pool.examples.starts)[chosen])
 
