@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 STUDY = Annotated[Path | None, typer.Argument(help="A preset: TOML that changes some of the study's defaults.")]
+METRICS = {"micro_f1": "micro-F1", "auroc": "AUROC", "mae": "mean absolute error"}
 SET = Annotated[list[str] | None, typer.Option("--set", "-s", help="One more change, for example privacy.epsilon=3")]
 
 
@@ -101,16 +102,21 @@ def _log_to(path: Path) -> None:
         logger.handlers, logger.propagate = [handler], False
 
 
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
+
+
 def _answer(folder: Path) -> str:
     """Say the run's main numbers in two lines."""
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    score = record["final"]["pooled"]["micro_f1"]
-    line = f"micro-F1 {score['value']:.3f}"
+    metric = record["curve_metric"]
+    score = record["final"]["pooled"][metric]
+    line = f"{METRICS[metric]} {_number(score['value'])}"
     if score["low"] is not None:
         line += f" (95 % interval {score['low']:.3f} to {score['high']:.3f})"
-    alone = record.get("baselines", {}).get("local", {}).get("pooled", {}).get("micro_f1")
+    alone = record.get("baselines", {}).get("local", {}).get("pooled", {}).get(metric)
     if alone:
-        line += f"; hospitals alone {alone['value']:.3f}"
+        line += f"; hospitals alone {_number(alone['value'])}"
     spent = [site["statement"]["epsilon"] for site in record["privacy"].values()]
     if None in spent or not spent:
         return f"{line}\nno differential privacy guarantee"

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.intensive_care import intensive_network
+
+__all__ = ["intensive_network"]  # a fixture
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 TINY = ("federation.rounds=1", "federation.wait-seconds=20.0", "evaluation.replicates=20", "task.minimum-documents=8")
@@ -99,3 +103,14 @@ def test_bare_flwr_run_works_with_flowers_own_two_nodes(network, tmp_path, flowe
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert record["status"] == "completed", done.stdout[-2000:]
     assert len(record["sites"]) == 2
+
+
+def test_an_outcome_is_predicted_under_flower_and_its_own_metric_is_said(intensive_network, tmp_path):
+    changes = ("task.name=kidney-function", "training.loss=huber", "model.name=logistic", "privacy.epsilon=0")
+    done = wardround(
+        "run", "--network", str(intensive_network), "--output", str(tmp_path / "runs"), *settings(*changes)
+    )
+    assert done.returncode == 0, done.stderr
+    first, *_ = done.stdout.strip().splitlines()
+    assert first.startswith("mean absolute error ")
+    assert "hospitals alone" in first
