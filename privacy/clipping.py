@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from privacy.filling import NoiseFill
 from privacy.layers import RULES, find_rule
 from privacy.layers.uses import Patients, UnsupportedLayer
 from privacy.recording import check_independence, layers_with_rules, owns_trainable, run
@@ -175,17 +174,19 @@ def private_gradient(
     check_model(model)
     std = noise_multiplier * clipping.norm / patients_expected
     if _examples(inputs) == 0:
-        NoiseFill(model, noise, std=std).wait()
+        _fill_with_noise(model, noise, std=std)
         return StepReport(0.0, 0, 0, 0.0, 0.0)
     _check_owners(patient, inputs)
-    tally, fill = _Tally(), NoiseFill(model, noise, std=std)
+    tally = _Tally()
     try:
         for part in _parts(inputs, per_example_loss, patient, clipping.micro_batch):
             held = _hold(model, part)
-            fill.wait()
+            if not tally.losses:
+                _fill_with_noise(model, noise, std=std)
             tally.add(part, held, _add_clipped(model, part, held, clipping, scale=1 / patients_expected))
-    except BaseException:
-        fill.discard()  # noise alone, or with a sum of some micro-batches, is no step
+    except ValueError:
+        if tally.losses:  # a sum of some micro-batches is no step
+            model.zero_grad()
         raise
     return tally.report()
 
@@ -345,3 +346,11 @@ def _add_clipped(model: nn.Module, part: _Part, held: _Held, clipping: Clipping,
         for form in held.gradients.pop(0):  # each layer's gradients are freed as soon as they are summed
             form.add_weighted(part.owners, own_weights)
     return (lengths > bound).any(0)
+
+
+def _fill_with_noise(model: nn.Module, noise: NoiseSource, *, std: float) -> None:
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.empty_like(parameter)
+            noise.normal_(parameter.grad, std=std)
