@@ -132,7 +132,7 @@ class Prediction:
         self._put_outcomes(
             content, "outcomes", count(self._task, predictions, split, replicates=replicates, seed=drawn)
         )
-        for name, chosen in split.groups.items():
+        for name, chosen in shown_groups(self._task, split, minimum=visit.minimum_cell).items():
             own = count(self._task, predictions, split, chosen=chosen, replicates=replicates, seed=drawn)
             self._put_outcomes(content, f"outcomes/{name}", own)
 
@@ -175,6 +175,29 @@ def count(
         replicates=replicates,
         generator=np.random.default_rng(seed),
     )
+
+
+def shown_groups(task: PredictionTask, split: Split, *, minimum: int) -> dict[str, np.ndarray]:
+    """Choose the sub-groups whose sums may leave, by name bool [M].
+
+    Guarantee:
+        A class is shown only with enough patients on either side, and only where those who stand in no shown class of
+        its dimension are nobody or enough too: else the sums of all less those shown would give a small class back.
+    """
+    nobody = np.zeros(len(split.answers), bool)
+    shown: dict[str, np.ndarray] = {}
+    for dimension in sorted({name.partition(":")[0] for name in split.groups}):
+        classes = {name: own for name, own in split.groups.items() if name.startswith(f"{dimension}:")}
+        large = {name: own for name, own in classes.items() if not _too_small(task, split, own, minimum=minimum)}
+        rest = ~np.logical_or.reduce([nobody, *large.values()])
+        if not _too_small(task, split, rest, minimum=minimum):
+            shown |= large
+    return shown
+
+
+def _too_small(task: PredictionTask, split: Split, chosen: np.ndarray, *, minimum: int) -> bool:
+    """Tell whether some, but too few, patients stand on either side of what is asked of some questions, bool [M]."""
+    return count(task, np.zeros(len(split.answers), np.float32), split, chosen=chosen).too_small(minimum=minimum)
 
 
 def goodness(outcomes: Outcomes) -> float:

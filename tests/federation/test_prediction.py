@@ -150,3 +150,27 @@ def test_a_guest_is_not_charged_for_training(wards):
     record = wards.conduct(**PLAIN | settings | {"federation__guest": "hospital-2"})
     paid = {name: cost["statement"]["steps"] for name, cost in record["privacy"].items()}
     assert paid["hospital-2"] == 0 < paid["hospital-1"]
+
+
+def test_a_small_class_is_not_given_back_by_subtraction():
+    import numpy as np
+
+    from clients.prediction import Split, shown_groups
+    from clinical.learning import Questions
+    from clinical.tasks.prediction import find_prediction_task
+
+    def split(female, male, of_unknown_sex):
+        """Patients, a third of whom died, by sex."""
+        total = female + male + of_unknown_sex
+        patient = np.arange(total)
+        sex = np.repeat([0, 1, 2], [female, male, of_unknown_sex])
+        answers = (patient % 3 == 0).astype(np.float32)
+        groups = {"sex: female": sex == 0, "sex: male": sex == 1, "age: under 45": patient >= 0}
+        return Split(Questions(np.zeros((total, 1)), answers, patient), None, answers, patient, groups)
+
+    task = find_prediction_task("mortality-24h")
+    everybody = {"sex: female", "sex: male", "age: under 45"}
+    assert shown_groups(task, split(30, 30, 0), minimum=5).keys() == everybody
+    assert shown_groups(task, split(30, 6, 0), minimum=5).keys() == {"age: under 45"}
+    assert shown_groups(task, split(30, 30, 3), minimum=5).keys() == {"age: under 45"}
+    assert shown_groups(task, split(30, 6, 30), minimum=5).keys() == {"sex: female", "age: under 45"}
