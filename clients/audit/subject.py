@@ -61,7 +61,10 @@ def read_run(folder: Path) -> Run:
         return folder / name
 
     text = require("run.json").read_bytes()
+    require("model.safetensors")
     record = json.loads(text)
+    if "study" not in record:
+        raise ValueError(f"{folder / 'run.json'} is no run's record: it names no study")
     study = parse(_settings(record["study"]))
     if study.task.name not in TASKS:
         raise ProtocolError(f"task.name = {study.task.name!r} has no audit: it is one of {', '.join(TASKS)}")

@@ -344,7 +344,9 @@ def test_a_hospital_is_never_overwritten(tmp_path, three_texts):
 
 
 def test_an_unclosed_quote_is_one_clear_line(tmp_path):
-    (tmp_path / "n.csv").write_bytes(b"id,text,codes\n1,Fine.,I10\n" + gzip.compress(b"x")[:5] + b'2,"never closed')
+    (tmp_path / "n.csv").write_bytes(
+        b"id,text,codes\n1,Fine.,I10\n" + gzip.compress(b"x", mtime=0)[:5] + b'2,"never closed'
+    )
     report = ingest_notes(tmp_path / "n.csv", tmp_path / "out")
     assert report.notes.kept == 1
     assert sum(report.notes.refused.values()) == 1
