@@ -25,6 +25,10 @@ class LedgerCorrupt(ValueError):
     """A ledger whose chain of hashes is broken; the message names the first row that does not fit."""
 
 
+class BudgetExhausted(ValueError):
+    """A study that would pass the hospital's ceiling; nothing was reserved."""
+
+
 class WrongUnit(ValueError):
     """A ledger that hides another unit than the study: their epsilons say different things and never compose."""
 

@@ -12,7 +12,7 @@ shorter chain: keep `head` with the run's record and pass it to `verify`.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -24,6 +24,7 @@ from privacy.budget import (
     GENESIS,
     PATIENT,
     UNITS,
+    BudgetExhausted,
     LedgerCorrupt,
     LedgerEntry,
     Reservation,
@@ -82,10 +83,6 @@ FOR EACH STATEMENT EXECUTE FUNCTION privacy_ledger_refuses()
 """
 _GUARDS = {"sqlite": _SQLITE_GUARDS, "postgresql": _POSTGRESQL_GUARDS}
 _CREATION_LOCK = 0x57617264726F756E  # any number that everyone who creates a ledger agrees on
-
-
-class BudgetExhausted(ValueError):
-    """A study that would pass the hospital's ceiling; nothing was reserved."""
 
 
 class Ledger:
@@ -394,9 +391,7 @@ def _append(
         "at": at,
         "kind": kind,
         "run_id": run_id,
-        "sampling_rate": event.sampling_rate,
-        "noise_multiplier": event.noise_multiplier,
-        "steps": event.steps,
+        **asdict(event),
         "details": canonical(details),
         "previous": previous,
         "hash": entry.digest(),

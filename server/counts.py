@@ -44,9 +44,9 @@ def read_tuning(replies: Mapping[str, RecordDict], *, codes: int) -> Tuning | No
     Raises:
         ValueError: counts are malformed, or do not fit each other.
     """
-    sums = _noised(replies)
+    sums = noised_sums(replies)
     if sums:
-        pooled = curve_histogram(_add(sums), codes=codes, hospitals=len(sums))
+        pooled = curve_histogram(add_sums(sums), codes=codes, hospitals=len(sums))
         own = {name: curve_histogram(each, codes=codes, hospitals=1) for name, each in sums.items()}
         return Tuning(pooled, None, {name: best_micro(each).f1 for name, each in own.items()})
     exact, loss, documents = {}, 0.0, 0.0
@@ -73,9 +73,9 @@ def read_judgements(
     Raises:
         ValueError: counts are malformed, or do not fit each other.
     """
-    sums = _noised(replies)
+    sums = noised_sums(replies)
     if sums:
-        pooled = _noised_judgement(_add(sums), rule, codes=codes, hospitals=len(sums))
+        pooled = _noised_judgement(add_sums(sums), rule, codes=codes, hospitals=len(sums))
         return pooled, {name: _noised_judgement(each, rule, codes=codes, hospitals=1) for name, each in sums.items()}
     own = {
         name: Judgement(
@@ -91,7 +91,8 @@ def read_judgements(
     return Judgement(pool(each.tally for each in own.values()), pool(histograms)), own
 
 
-def _noised(replies: Mapping[str, RecordDict]) -> dict[str, np.ndarray]:
+def noised_sums(replies: Mapping[str, RecordDict]) -> dict[str, np.ndarray]:
+    """Return noisy sums by hospital, of those that sent any."""
     return {
         name: numpy_arrays(content.array_records["noised"])["sums"]
         for name, content in replies.items()
@@ -99,7 +100,12 @@ def _noised(replies: Mapping[str, RecordDict]) -> dict[str, np.ndarray]:
     }
 
 
-def _add(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+def add_sums(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Add noisy sums of hospitals before anything is read from them, so that noise averages out.
+
+    Raises:
+        ValueError: some are not finite, or hospitals counted different things.
+    """
     import numpy as np
 
     if not all(np.isfinite(each).all() for each in sums.values()):

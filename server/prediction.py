@@ -12,6 +12,7 @@ from clinical.metrics.outcomes import Errors, Risks, read_outcomes
 from clinical.metrics.pooling import pool
 from clinical.tasks.prediction import find_prediction_task
 from server.agenda import Point
+from server.counts import add_sums, noised_sums
 from server.exchange import numpy_arrays
 from server.roster import StudyFailed
 
@@ -119,17 +120,16 @@ class PredictionAgenda:
 
     def _judgements(self, replies: Mapping[str, RecordDict]) -> dict[str, Outcomes]:
         """Each hospital's own judgement, exact or noised."""
-        noised = _noised(replies)
+        noised = noised_sums(replies)
         if noised:
             return {name: read_sums(self._task, sums, hospitals=1) for name, sums in noised.items()}
         return _own(replies, "outcomes")
 
     def _pooled(self, replies: Mapping[str, RecordDict], own: Mapping[str, Outcomes]) -> Outcomes:
         """Add before anything is read, so that noise averages out."""
-        noised = _noised(replies)
+        noised = noised_sums(replies)
         if noised:
-            total: np.ndarray = np.sum(list(noised.values()), axis=0)
-            return read_sums(self._task, total, hospitals=len(noised))
+            return read_sums(self._task, add_sums(noised), hospitals=len(noised))
         return pool(own.values())
 
 
@@ -146,24 +146,6 @@ def _groups(replies: Mapping[str, RecordDict]) -> dict[str, Outcomes]:
     """Pool each sub-group over the hospitals that show it."""
     names = sorted({name for content in replies.values() for name in content.array_records if name.startswith(_GROUP)})
     return {name.removeprefix(_GROUP): pool(_own(replies, name).values()) for name in names}
-
-
-def _noised(replies: Mapping[str, RecordDict]) -> dict[str, np.ndarray]:
-    """Noisy sums by hospital.
-
-    Raises:
-        ValueError: some are not finite, or hospitals counted different things.
-    """
-    sums = {
-        name: numpy_arrays(content.array_records["noised"])["sums"]
-        for name, content in replies.items()
-        if "noised" in content.array_records
-    }
-    if not all(np.isfinite(each).all() for each in sums.values()):
-        raise ValueError("a hospital sent noisy sums that are not finite")
-    if len({each.shape for each in sums.values()}) > 1:
-        raise ValueError("hospitals sent noisy sums of different lengths: they counted different things")
-    return sums
 
 
 def _scores(outcomes: Risks | Errors) -> dict[str, Any]:

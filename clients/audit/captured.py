@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clients.audit.references import one_thread
 from privacy.audits.inversion import Search, invert_linear, match_gradients, score_recovery
 from privacy.audits.record import Inversion
+from privacy.audits.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

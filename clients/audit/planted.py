@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clients.audit.references import one_thread
 from clients.training import study_loss
 from privacy.audits.record import Check
+from privacy.audits.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,7 +15,6 @@ import json
 import os
 import secrets
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ import numpy as np
 from clients.admission import Plan
 from clients.training import train_round
 from privacy.audits.membership import References, balanced_halves
+from privacy.audits.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,19 +76,6 @@ def train_references(order: Order, folder: Path, *, advance: Callable[[int], Non
         found[number] = losses
         advance(1)
     return References(np.stack(found), halves)  # type: ignore[arg-type]  # nothing is missing any more
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: on steps as small as a head's, waiting for a second one costs more than it brings."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _trained(order: Order, halves: np.ndarray, missing: list[int]) -> Iterator[tuple[int, np.ndarray]]:

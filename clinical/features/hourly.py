@@ -200,17 +200,25 @@ def _owner(shard: pa.Table, stays: list[_Record]) -> NDArray[np.int64]:
     loose = np.flatnonzero(shard["stay_id"].is_null().to_numpy() & shard["time"].is_valid().to_numpy())
     if not len(loose) or not stays:
         return named
-    order = sorted(range(len(stays)), key=lambda at: (stays[at].subject_id, stays[at].began))
-    patients = np.array([stays[at].subject_id for at in order])
-    began = np.array([stays[at].began for at in order])
-    subject = shard["subject_id"].to_numpy()[loose]
-    time = shard["time"].cast(pa.int64()).fill_null(0).to_numpy()[loose]
-    first, last = np.searchsorted(patients, subject, side="left"), np.searchsorted(patients, subject, side="right")
+    import pandas as pd
+
+    events = pd.DataFrame(
+        {
+            "subject": shard["subject_id"].to_numpy()[loose],
+            "at": shard["time"].cast(pa.int64()).fill_null(0).to_numpy()[loose],
+            "event": loose,
+        }
+    ).sort_values("at", kind="stable")
+    begun = pd.DataFrame(
+        {
+            "subject": [stay.subject_id for stay in stays],
+            "at": [stay.began for stay in stays],
+            "owner": range(len(stays)),
+        }
+    ).sort_values("at", kind="stable")
+    joined = pd.merge_asof(events, begun, on="at", by="subject")  # the last stay of the patient that had begun
     owner = named.copy()
-    for event, low, high, at in zip(loose, first, last, time, strict=True):
-        place = low + int(np.searchsorted(began[low:high], at, side="right")) - 1
-        if low <= place < high:
-            owner[event] = order[place]
+    owner[joined["event"].to_numpy()] = joined["owner"].fillna(-1).to_numpy().astype(np.int64)
     return owner
 
 

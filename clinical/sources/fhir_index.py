@@ -8,18 +8,17 @@ system's temporary folder, which may not be a place for patient data); it is gon
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
+
+from clinical.sources.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
 __all__ = ["Encounter", "FhirIndex", "Period", "resource_keys", "target_keys"]
 
@@ -85,7 +84,7 @@ def target_keys(reference: str, kind: str) -> list[str]:
     return [bare] if bare else []
 
 
-class FhirIndex:
+class FhirIndex(Scratch):
     """The staged resources of one export; a context manager.
 
     Args:
@@ -93,23 +92,11 @@ class FhirIndex:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        super().__init__(folder, _TABLES)
         self.patients = 0
         self.admissions = 0
         self._find_patient = lru_cache(maxsize=1 << 14)(self._look_up_patient)
         self._find_encounter = lru_cache(maxsize=1 << 14)(self._look_up_encounter)
-
-    def __enter__(self) -> Self:
-        self._scratch = TemporaryDirectory(prefix=".ingest-", dir=self._folder)
-        self._rows = sqlite3.connect(f"{self._scratch.name}/fhir.sqlite")
-        self._rows.executescript(_TABLES)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._rows.close()
-        self._scratch.cleanup()
 
     def add_patient(self, keys: list[str]) -> None:
         """Number a patient in order of arrival from 1, unless one of this name was there."""

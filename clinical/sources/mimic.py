@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from clinical.sources.intake import Dictionary
 from clinical.sources.spans import NEVER, Spans, as_integers, as_times, end_of_day, to_times
-from clinical.sources.spelling import Spelled, Spelling, joined, labelled, spell_icd
+from clinical.sources.spelling import Spelled, Spelling, joined, labelled, measured, spell_icd
 from clinical.sources.table_maps import Context, Fact, TableMap
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     "at_discharge",
     "discharge_note",
     "icd",
+    "infused",
     "map_admissions",
     "map_drgs",
     "map_services",
@@ -61,6 +62,16 @@ class Patients:
     died: NDArray[np.int64]
     admitted: NDArray[np.int64]
     first: NDArray[np.int64]
+
+
+def infused(*, begin: str, end: str) -> tuple[Fact, Fact]:
+    """Give the facts of an infusion: its rate when it begins, what has gone in when it ends."""
+    rate = measured("INFUSION//", "itemid", "rateuom", names="d_items")
+    amount = measured("INPUT//", "itemid", "amountuom", names="d_items")
+    return (
+        Fact(rate, begin, number="rate", needs_number=True),
+        Fact(amount, end, number="amount", needs_number=True),
+    )
 
 
 def _lab_label(label: str, fluid: str = "") -> str:

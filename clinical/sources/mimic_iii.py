@@ -22,6 +22,7 @@ from clinical.sources.mimic import (
     at_discharge,
     discharge_note,
     icd,
+    infused,
     map_admissions,
     map_drgs,
     map_services,
@@ -181,16 +182,7 @@ _TABLES: Final = (
     ),
     TableMap(
         "inputevents_mv",
-        (
-            Fact(
-                measured("INFUSION//", "itemid", "rateuom", names="d_items"),
-                "starttime", number="rate", needs_number=True,
-            ),
-            Fact(
-                measured("INPUT//", "itemid", "amountuom", names="d_items"),
-                "endtime", number="amount", needs_number=True,
-            ),
-        ),
+        infused(begin="starttime", end="endtime"),
         requires=("subject_id", "itemid", "starttime", "endtime", "amount"),
         identity=("row_id",),
         refusals=(Refusal("statusdescription", ("rewritten",), "rewritten by a later row"),),
@@ -199,16 +191,7 @@ _TABLES: Final = (
     ),
     TableMap(
         "inputevents_cv",
-        (
-            Fact(
-                measured("INFUSION//", "itemid", "rateuom", names="d_items"),
-                "charttime", number="rate", needs_number=True,
-            ),
-            Fact(
-                measured("INPUT//", "itemid", "amountuom", names="d_items"),
-                "charttime", number="amount", needs_number=True,
-            ),
-        ),
+        infused(begin="charttime", end="charttime"),
         requires=("subject_id", "itemid", "charttime", "amount"),
         identity=("row_id",),
         stay="icustay_id",

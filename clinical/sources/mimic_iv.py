@@ -23,6 +23,7 @@ from clinical.sources.mimic import (
     at_discharge,
     discharge_note,
     icd,
+    infused,
     map_admissions,
     map_drgs,
     map_services,
@@ -211,16 +212,7 @@ _TABLES: Final = (
     ),
     TableMap(
         "inputevents",
-        (
-            Fact(
-                measured("INFUSION//", "itemid", "rateuom", names="d_items"),
-                "starttime", number="rate", needs_number=True,
-            ),
-            Fact(
-                measured("INPUT//", "itemid", "amountuom", names="d_items"),
-                "endtime", number="amount", needs_number=True,
-            ),
-        ),
+        infused(begin="starttime", end="endtime"),
         requires=("subject_id", "itemid", "starttime", "endtime", "amount"),
         identity=("orderid", "linkorderid"),
         refusals=(Refusal("statusdescription", ("rewritten",), "rewritten by a later row"),),

@@ -6,17 +6,16 @@ and visits are joined to every row, so they stay in memory as plain arrays: 8 by
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from clinical.sources.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -44,7 +43,7 @@ class Concept:
     code: str = ""
 
 
-class ConceptBook:
+class ConceptBook(Scratch):
     """The concept table on disk; a context manager.
 
     Args:
@@ -52,20 +51,8 @@ class ConceptBook:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        super().__init__(folder, _TABLES)
         self._known: dict[int, Concept] = {}
-
-    def __enter__(self) -> Self:
-        self._scratch = TemporaryDirectory(prefix=".ingest-", dir=self._folder)
-        self._rows = sqlite3.connect(f"{self._scratch.name}/concepts.sqlite")
-        self._rows.executescript(_TABLES)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._rows.close()
-        self._scratch.cleanup()
 
     def add(self, concepts: Iterable[tuple[int, str, str, str]]) -> None:
         """Stage (concept_id, name, vocabulary, code); of two with one number the first stays."""

@@ -8,16 +8,15 @@ when the ingest ends.
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from clinical.sources.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
 __all__ = ["Place", "Spool"]
 
@@ -38,7 +37,7 @@ class Place:
     earlier_stays: int
 
 
-class Spool:
+class Spool(Scratch):
     """Identifiers and codes of one corpus, on disk; a context manager.
 
     Args:
@@ -46,21 +45,9 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        super().__init__(folder, _TABLES)
         self._patients = 0
         self._stays = 0
-
-    def __enter__(self) -> Self:
-        self._scratch = TemporaryDirectory(prefix=".ingest-", dir=self._folder)
-        self._rows = sqlite3.connect(f"{self._scratch.name}/spool.sqlite")
-        self._rows.executescript(_TABLES)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._rows.close()
-        self._scratch.cleanup()
 
     @property
     def patients(self) -> int:

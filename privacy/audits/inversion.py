@@ -14,7 +14,6 @@ Linear layer; Zhu, Liu & Han 2019 (arXiv 1906.08935) and Geiping et al. 2020 (ar
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,9 +21,10 @@ import numpy as np
 
 from privacy.audits.rates import proportion_interval
 from privacy.audits.record import Estimate
+from privacy.audits.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
@@ -116,7 +116,7 @@ def match_gradients(
     plan = search or Search()
     target = _unit(observed)
     best: tuple[float, Tensor] = (float("inf"), start)
-    with _one_thread():
+    with one_thread():
         for number in range(plan.restarts):
             shift = torch.from_numpy(generator.normal(size=tuple(start.shape)).astype(np.float32)) if number else 0.0
             found = _descend(gradient_of, target, (start + shift).detach(), labels, plan)
@@ -143,19 +143,6 @@ def _descend(
         optimizer.step()
         reached = float(distance.detach())
     return reached, inputs.detach()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Lets torch use one thread: on steps this small a second one costs ten times what it saves."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def score_recovery(

@@ -101,7 +101,7 @@ class Practice:
 
 @pytest.fixture
 def practice(clinics: list[Path], short_encoder: Path, tmp_path: Path) -> Iterator[Practice]:
-    from clients.audit.references import one_thread
+    from privacy.audits.threads import one_thread
 
     with one_thread():  # other workers' threads would be waited for at every small step
         yield Practice(clinics, short_encoder, tmp_path)
