@@ -1,7 +1,12 @@
 """One row for each moment something is asked: what the hours up to it say of every variable, for models without memory.
 
-Source: the aggregates (last, mean, lowest, highest, how often measured) are those of YAIB's generated features (van de
-Water et al., ICLR 2024, arXiv 2306.05109), on the public scale of `clinical.features.concepts`.
+A model without memory cannot see a trend in a mean nor how old a last value is, and both decide questions that are
+asked every hour: creatinine is measured once a day, so the kidney's next value is near when the last is old. Hence the
+change, the recent means and the age of the last value beside the plain aggregates.
+
+Source: last, mean, lowest, highest and how often measured are YAIB's generated features (van de Water et al., ICLR
+2024, arXiv 2306.05109); the decaying age of the last value is GRU-D's (Che et al., Scientific Reports 2018, eq. 3) with
+fixed rates. All on the public scale of `clinical.features.concepts`.
 """
 
 from __future__ import annotations
@@ -22,6 +27,8 @@ __all__ = ["Rows", "summarise"]
 
 _BLOCK: Final = 256  # stays at a time
 _COUNT_SPREAD: Final = 24.0  # measured every hour of a day is one
+_WINDOWS: Final = (6, 24)  # hours: a shift of nursing observations, and a day of laboratory tests
+_FADES: Final = (4.0, 24.0)  # hours in which the weight of a last value's age falls to 1/e
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +37,10 @@ class Rows:
 
     Attributes:
         stay: int64 [M], the place of each row's stay.
-        features: float32 [M, 5 V + 5]: for every variable the last, mean, lowest and highest value so far and how
-            often it was measured, then age, sex, height, weight and the hour. 0 stands for unknown.
+        features: float32 [M, 11 V + 5]: for every variable the last, mean, lowest and highest value so far and how
+            often it was measured; how fresh the last value is, fading within 4 hours and within 24; its change over the
+            last 6 hours and over 24, and the mean of each; then age, sex, height, weight and the hour. 0 stands for
+            unknown and for no change.
         labels: float32 [M].
     """
 
@@ -54,14 +63,43 @@ def summarise(stays: Stays) -> Rows:
 
 
 def _so_far(scaled: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Last, mean, lowest, highest and count up to each hour, float32 [N, T, V] each."""
+    """What is known of each variable up to each hour: eleven float32 [N, T, V]."""
     known = ~np.isnan(scaled)
     count = np.cumsum(known, axis=1, dtype=np.float32)
     total = np.cumsum(np.nan_to_num(scaled), axis=1, dtype=np.float32)
-    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     lowest = np.minimum.accumulate(np.where(known, scaled, np.inf), axis=1)
     highest = np.maximum.accumulate(np.where(known, scaled, -np.inf), axis=1)
     nothing = count == 0
     lowest[nothing] = highest[nothing] = 0.0
     last = np.nan_to_num(carry_forward(scaled))
-    return [each.astype(np.float32) for each in (last, mean, lowest, highest, count / _COUNT_SPREAD)]
+    age = _age(known)
+    found = [last, _mean(total, count), lowest, highest, count / _COUNT_SPREAD]
+    found += [np.exp(-age / fade) for fade in _FADES]
+    found += [_change(last, known, hours=hours) for hours in _WINDOWS]
+    found += [_mean(_within(total, hours=hours), _within(count, hours=hours)) for hours in _WINDOWS]
+    return [each.astype(np.float32) for each in found]
+
+
+def _mean(total: NDArray[np.float32], count: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+
+
+def _within(running: NDArray[np.float32], *, hours: int) -> NDArray[np.float32]:
+    """Turn a sum from the beginning into one over the last hours, [N, T, V]."""
+    recent = running.copy()
+    recent[:, hours:] -= running[:, :-hours]
+    return recent
+
+
+def _age(known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Hours since each variable was last measured, infinite before the first time: float32 [N, T, V]."""
+    hour = np.arange(known.shape[1], dtype=np.float32)[None, :, None]
+    return hour - np.maximum.accumulate(np.where(known, hour, -np.inf), axis=1)
+
+
+def _change(last: NDArray[np.float32], known: NDArray[np.bool_], *, hours: int) -> NDArray[np.float32]:
+    """How far the last value stands from the one of some hours before, 0 where there was none: [N, T, V]."""
+    change = np.zeros_like(last)
+    had = np.logical_or.accumulate(known, axis=1)[:, :-hours]
+    change[:, hours:] = np.where(had, last[:, hours:] - last[:, :-hours], 0.0)
+    return change

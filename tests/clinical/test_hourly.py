@@ -146,6 +146,23 @@ def test_rows_sum_up_the_hours_so_far(tmp_path):
     assert rows.features[:, -4].tolist() == [1.0, 1.0]
 
 
+def test_rows_say_how_old_a_value_is_how_it_moved_and_its_recent_mean(tmp_path):
+    events = [(1, 0, "ICU//IN", None, 10)]
+    events += [(1, hour, "LAB//Potassium//mmol/L", value, 10) for hour, value in ((1, 4.1), (8, 4.7), (30, 3.5))]
+    asked = (0, 7, 8, 32)
+    stays = read_stays(hospital(tmp_path / "h", events, [(1, hour, True, 10) for hour in asked], AKI), AKI)
+    rows = summarise(stays)
+    V, k = len(PLACE), PLACE["k"]
+    scaled = {1: 0.0, 8: 1.0, 30: -1.0}  # potassium on its public scale
+    soon, late, change_6, change_24, mean_6, mean_24 = (rows.features[:, at * V + k] for at in range(5, 11))
+    np.testing.assert_allclose(soon, [0, np.exp(-6 / 4), 1, np.exp(-2 / 4)], atol=1e-6)
+    np.testing.assert_allclose(late, [0, np.exp(-6 / 24), 1, np.exp(-2 / 24)], atol=1e-6)
+    np.testing.assert_allclose(change_6, [0, 0, scaled[8] - scaled[1], scaled[30] - scaled[8]], atol=1e-5)
+    np.testing.assert_allclose(change_24, [0, 0, 0, scaled[30] - scaled[8]], atol=1e-5)
+    np.testing.assert_allclose(mean_6, [0, 0, scaled[8], scaled[30]], atol=1e-5)  # hour 1 is not of 8's last six
+    np.testing.assert_allclose(mean_24, [0, 0, (scaled[1] + scaled[8]) / 2, scaled[30]], atol=1e-5)
+
+
 def test_a_label_without_a_stay_or_outside_the_hours_is_refused_with_counts(tmp_path):
     events = [(1, 0, "ICU//IN", None, 10)]
     with pytest.raises(ProfileError, match="1 labels of mortality-24h belong to no stay"):
