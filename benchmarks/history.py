@@ -2,17 +2,18 @@
 
     python benchmarks/history.py [--threads 1] [--batch 1] [--longest 16384] [--output FOLDER]
 
-One step is a forward and a backward pass of the platform's own models over random events of the width that event streams
-have. Beside them stands the state space model with its recurrence run step by step, as its definition says it. Every
-cell is a process of its own, so its peak memory is its own; memory is what the step adds to a process that has built
-model and inputs. Times are medians of several steps after one that warms up; exponents are slopes of the logarithms.
-Writes history.md and history.png into the output folder.
+One step is a forward and a backward pass of the platform's own models over random events as wide as event streams are.
+Beside them stands the state space model with its recurrence run step by step, as its definition says it. Every cell is
+a process of its own, so its peak memory is its own; memory is what the step adds to a process that has built model and
+inputs. Times are of the processor, which a busy machine disturbs less than the clock, and medians of several steps
+after one that warms up; exponents are slopes of the logarithms. Writes history.md and history.png to the output folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -60,7 +61,7 @@ def cell(variant: str, length: int, options: argparse.Namespace) -> dict[str, fl
 
 
 def measure(variant: str, length: int, options: argparse.Namespace) -> dict[str, float]:
-    """Take steps; milliseconds of the median and of the fastest, and MB that the steps added at their peak."""
+    """Take steps; the median's milliseconds, and MB that the steps added at their peak."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -69,15 +70,10 @@ def measure(variant: str, length: int, options: argparse.Namespace) -> dict[str,
     step()
     times = []
     while len(times) < 3 or (sum(times) < MEASURED_SECONDS and len(times) < MOST_STEPS):
-        start = time.perf_counter()
+        start = time.process_time()
         step()
-        times.append(time.perf_counter() - start)
-    return {
-        "ms": 1000 * statistics.median(times),
-        "fastest": 1000 * min(times),
-        "steps": len(times),
-        "mb": peak_mb() - before,
-    }
+        times.append(time.process_time() - start)
+    return {"ms": 1000 * statistics.median(times), "mb": peak_mb() - before}
 
 
 def training_step(variant: str, length: int, batch: int) -> Callable[[], None]:
@@ -136,16 +132,22 @@ def describe(
     """Write the tables as Markdown."""
     import torch
 
+    setting = (
+        f"torch {torch.__version__}, {platform.machine()}, batch {options.batch}, {FEATURES} features an event, "
+        f"{seconds / 60:.1f} minutes in all."
+    )
     lines = [
         "# Long histories: a state space model beside a Transformer",
         "",
-        f"`python benchmarks/history.py --threads {options.threads} --batch {options.batch}`: torch {torch.__version__}, "
-        f"{platform.machine()}, {options.threads} thread{'s' * (options.threads > 1)}, batch {options.batch}, "
-        f"{FEATURES} features an event, {seconds / 60:.0f} minutes in all.",
-        "Load of the machine while it ran: see the note below the figure. Medians; each cell a process of its own.",
+        f"`python benchmarks/history.py --threads {options.threads} --batch {options.batch}`:",
+        setting,
+        f"Load averages at the end: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {os.cpu_count()} cores.",
         "",
     ]
-    for title, key in (("Milliseconds of a training step", "ms"), ("MB that a training step adds at its peak", "mb")):
+    for title, key in (
+        ("Processor milliseconds of a training step", "ms"),
+        ("MB that a training step adds at its peak", "mb"),
+    ):
         lines += [f"| {title} | {' | '.join(f'{length:,}' for length in lengths)} | exponent | from 4,096 on |"]
         lines += ["|---" + "|---:" * (len(lengths) + 2) + "|"]
         for variant in VARIANTS:
@@ -173,7 +175,7 @@ def draw(found: dict[tuple[str, int], dict[str, float]], lengths: list[int], pat
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     for place, (label, key) in zip(
-        figure.subplots(1, 2), (("milliseconds a step", "ms"), ("MB added at the peak", "mb")), strict=True
+        figure.subplots(1, 2), (("processor milliseconds a step", "ms"), ("MB added at the peak", "mb")), strict=True
     ):
         for variant, mark, colour in zip(VARIANTS, "os^", ("#0072b2", "#999999", "#d55e00"), strict=True):
             values = [found[variant, length][key] for length in lengths]

@@ -47,7 +47,7 @@ def read_streams(hospital: Path, task: PredictionTask, reads: Reads, form: Form)
 
 
 def _vectors(hospital: Path, codes: tuple[str, ...], form: Form) -> np.ndarray:
-    """Give each code's vector: float32 [C, 64]."""
+    """Give each code's vector: float32 [C, D]."""
     if form.tokens == "code":
         return signatures(codes)
     from clinical.notes import load_encoder

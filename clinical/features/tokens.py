@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from meds import schema as meds
 
 from clinical.codes import title
-from clinical.features.concepts import match_codes, read_concepts, scale_each
+from clinical.features.concepts import match_codes, scale_each
 from clinical.profile import PREFIX_OF_SYSTEM
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
     from clinical.notes import Encoder
 
-__all__ = ["WIDTH", "read_titles", "scale_values", "signatures", "text_vectors"]
+__all__ = ["TEXT_WIDTH", "WIDTH", "read_titles", "scale_values", "signatures", "text_vectors"]
 
-WIDTH: Final = 64  # of a token; 48 codes are then nearly at right angles
+WIDTH: Final = 64  # of a signature; 48 codes are then nearly at right angles
+# of an embedded title: among 400 titles of ICD-10-CM 128 of 384 dimensions keep .67 of the ten nearest, 64 keep .56
+TEXT_WIDTH: Final = 128
 _KINDS: Final = {
     "LAB": "laboratory", "VITAL": "vital sign", "OBS": "observation", "DIAG": "diagnosis", "PROC": "procedure",
     "MED": "medication ordered", "GIVEN": "medication given", "HOME_MED": "medication at home", "INFUSION": "infusion",
@@ -45,23 +47,21 @@ _OTHER_SCALES: Final = {
 _SQUASHED: Final = 3.0  # log1p of 20 is one
 
 
-def signatures(codes: Sequence[str]) -> NDArray[np.float32]:
-    """Give each code's signature: float32 [C, 64], ±1/8 each, so of length one.
+def signatures(codes: Sequence[str], *, width: int = WIDTH) -> NDArray[np.float32]:
+    """Give each code's signature: float32 [C, width], ± 1 / sqrt(width) each, so of length one.
 
     Guarantee: a function of the code's text alone, whatever the hospital, machine or version of a library.
 
     >>> float(signatures(["LAB//Lactate//mmol/L"])[0] @ signatures(["LAB//Lactate//mmol/L"])[0])
     1.0
     """
-    digests = b"".join(hashlib.shake_256(code.encode()).digest(WIDTH // 8) for code in codes)
-    bits = np.unpackbits(np.frombuffer(digests, np.uint8)).reshape(len(codes), WIDTH)
-    return np.asarray((2.0 * bits - 1.0) / np.sqrt(WIDTH), np.float32)
+    digests = b"".join(hashlib.shake_256(code.encode()).digest(width // 8) for code in codes)
+    bits = np.unpackbits(np.frombuffer(digests, np.uint8)).reshape(len(codes), width)
+    return np.asarray((2.0 * bits - 1.0) / np.sqrt(width), np.float32)
 
 
 def text_vectors(texts: Sequence[str], encoder: Encoder, *, side_car: Path) -> NDArray[np.float32]:
-    """Give each title's embedding, less that of a usual title, projected to the width of a token and of length one.
-
-    What all titles share says nothing; the usual title is the mean over the 48 public concepts, so that it is nobody's.
+    """Give each title's embedding, projected by fixed signs to the width of a token and of length one.
 
     Args:
         texts: C titles.
@@ -69,14 +69,12 @@ def text_vectors(texts: Sequence[str], encoder: Encoder, *, side_car: Path) -> N
         side_car: folder that keeps embeddings.
 
     Returns:
-        float32 [C, 64].
+        float32 [C, 128].
     """
     from clinical.notes import embed_notes
 
-    usual = [_own_words(concept.code) for concept in read_concepts()]
-    vectors = embed_notes([*usual, *texts], encoder, side_car=side_car, progress=False).mean()
-    own = vectors[len(usual) :] - vectors[: len(usual)].mean(axis=0)
-    projected = own @ signatures([f"dimension {number}" for number in range(own.shape[1])])
+    read = embed_notes(texts, encoder, side_car=side_car, progress=False).mean()
+    projected = read @ signatures([f"dimension {number}" for number in range(read.shape[1])], width=TEXT_WIDTH)
     return np.asarray(projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12), np.float32)
 
 

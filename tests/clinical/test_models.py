@@ -70,7 +70,7 @@ def test_the_scan_is_the_recurrence_one_step_after_another_and_so_is_its_gradien
 
 
 def relative_error(mine, theirs):
-    return float((mine - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
+    return float((mine - theirs).detach().abs().max() / theirs.detach().abs().max().clamp(min=1e-6))
 
 
 def test_a_scan_over_nobody_is_empty():
