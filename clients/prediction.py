@@ -1,4 +1,4 @@
-"""Predicting an outcome at the hospital: stays on the hourly grid, judged by ranking, calibration and error.
+"""Predicting an outcome at the hospital, in the form a study chose, judged by ranking, calibration and error.
 
 Nothing about the patients is needed before training begins, for scales and starting points are public. What leaves
 afterwards are sums over the split and its sub-groups, withheld where too few patients stand on either side, or noised
@@ -11,13 +11,14 @@ import secrets
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
 
 from clients import admission, releases, training
 from clients.replies import put_arrays, put_facts
+from clinical.features.form import Form
 from clinical.learning import Questions, predict
 from clinical.metrics.outcomes import Errors, Risks
 from clinical.models import MODELS
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from clinical.learning import Cases
     from clinical.metrics.outcomes import Outcomes
     from clinical.models import Reads
+    from clinical.streams import Streams
     from clinical.tasks.prediction import PredictionTask
-
-FORM = "48 hourly variables on public scales, version 1"  # hospitals whose features differ must not be averaged
+    from study.protocol import Study
+_STEPS = 1 << 16  # of sequences that are answered at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,13 @@ class Split:
 
     Attributes:
         questions: the examples.
-        place: for sequences, int64 [M, 2], stay and hour of each question; None where each example is one.
+        place: for sequences, int64 [M, 2], example and step of each question; None where each example is one.
         answers: float32 [M], in the task's own unit.
         patient: int64 [M], whom each question is about.
         groups: by sub-group, bool [M].
     """
 
-    questions: Questions
+    questions: Questions | Streams
     place: np.ndarray | None
     answers: np.ndarray
     patient: np.ndarray
@@ -66,16 +68,19 @@ class Prediction:
     @cached_property
     def splits(self) -> dict[str, Split]:
         """The three splits by name."""
-        reads = MODELS[self._visit.study.model.name].reads
-        return split_stays(str(self._visit.hospital.path), self._task.name, reads)
+        study = self._visit.study
+        return split_stays(
+            str(self._visit.hospital.path), self._task.name, MODELS[study.model.name].reads, form_of(study)
+        )
 
     @property
     def planted(self) -> None:
         """Canaries are invented documents with codes; stays have none."""
 
     def put_offer(self, content: RecordDict) -> None:
-        """Say in which form the examples come; nothing is counted."""
-        put_facts(content, features=self._features, encoder=FORM)
+        """Say in which form the examples come, for those that differ must not be averaged; nothing is counted."""
+        form = form_of(self._visit.study)
+        put_facts(content, features=self._features, encoder=form.describe(identity(form)))
 
     def examples(self) -> Cases:
         """Give the training split."""
@@ -146,7 +151,9 @@ class Prediction:
 
 def answer(task: PredictionTask, model: nn.Module, split: Split) -> np.ndarray:
     """Predict every question of a split: float32 [M], logits or numbers in the task's unit."""
-    outputs = predict(model, split.questions.features, rows=4096 if split.place is None else 256)[..., 0]
+    features = split.questions.features
+    rows = 4096 if split.place is None else max(1, min(256, _STEPS // features.shape[1]))
+    outputs = predict(model, features, rows=rows)[..., 0]
     if split.place is not None:
         outputs = outputs[split.place[:, 0], split.place[:, 1]]
     return task.from_model(outputs)
@@ -209,26 +216,58 @@ def goodness(outcomes: Outcomes) -> float:
     return value if isinstance(outcomes, Risks) else -value
 
 
+def form_of(study: Study) -> Form:
+    """Return what a study says of features."""
+    told = study.features
+    kind, tokens = cast("Literal['grid', 'events', 'text']", told.form), cast("Literal['code', 'text']", told.tokens)
+    return Form(kind, tokens, told.time, told.value, told.events, study.notes.encoder)
+
+
+def identity(form: Form) -> str:
+    """Name the encoder a form reads with; "" where it reads no text."""
+    if not form.reads_text:
+        return ""
+    from clinical.notes import load_encoder
+
+    return load_encoder(form.encoder).identity
+
+
 @lru_cache(maxsize=32)
-def split_stays(hospital: str, name: str, reads: Reads) -> dict[str, Split]:
-    """Read a hospital's stays once a process; a fresh process reads them anew."""
-    from clinical.events import SPLITS, ProfileError, read_splits
+def split_stays(hospital: str, name: str, reads: Reads, form: Form) -> dict[str, Split]:
+    """Read what a hospital is asked, in the form a study chose, once a process; a fresh process reads it anew."""
+    from clients.streams import read_streams
+
+    task = find_prediction_task(name)
+    read = _read_grid if form.kind == "grid" else read_streams
+    return read(Path(hospital), task, reads, form)
+
+
+def _read_grid(hospital: Path, task: PredictionTask, reads: Reads, _form: Form) -> dict[str, Split]:
     from clinical.features.groups import read_groups
     from clinical.features.hourly import read_stays
 
-    task = find_prediction_task(name)
-    stays = read_stays(Path(hospital), task)
-    split_of = read_splits(Path(hospital))
-    if absent := len(set(stays.subject_id.tolist()) - split_of.keys()):
-        raise ProfileError(f"the splits lack {absent} patients that have stays; write the splits again")
-    where = np.array([split_of[patient] for patient in stays.subject_id.tolist()])
-    groups = read_groups(Path(hospital), stays)
+    stays = read_stays(hospital, task)
+    groups = read_groups(hospital, stays)
     build = _rows if reads == "rows" else _sequences
-    parts = {each: np.flatnonzero(where == each) for each in SPLITS}
     return {
         each: build(task, stays.take(rows), {group: member[rows] for group, member in groups.items()})
-        for each, rows in parts.items()
+        for each, rows in split_rows(hospital, stays.subject_id).items()
     }
+
+
+def split_rows(hospital: Path, subject_id: np.ndarray) -> dict[str, np.ndarray]:
+    """Give the places of each split's patients among ``subject_id``, int64 [N].
+
+    Raises:
+        ProfileError: the splits lack some of them.
+    """
+    from clinical.events import SPLITS, ProfileError, read_splits
+
+    split_of = read_splits(hospital)
+    if absent := len(set(subject_id.tolist()) - split_of.keys()):
+        raise ProfileError(f"the splits lack {absent} patients that have stays; write the splits again")
+    where = np.array([split_of[patient] for patient in subject_id.tolist()])
+    return {each: np.flatnonzero(where == each) for each in SPLITS}
 
 
 def _sequences(task: PredictionTask, stays: Stays, groups: dict[str, np.ndarray]) -> Split:

@@ -16,7 +16,7 @@ import numpy as np
 from clinical.metrics.blocks import read_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from scipy.sparse import csr_matrix
     from torch import Tensor, nn
@@ -59,6 +59,21 @@ class LearningReport:
     loss: float | None  # mean per document over all steps; None when every batch was empty
 
 
+class Features(Protocol):
+    """What a model reads, block by block: a tensor, or what makes its blocks when they are asked for."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """[N, D] or [N, T, F]."""
+
+    @property
+    def ndim(self) -> int:
+        """2 or 3."""
+
+    def split(self, rows: int) -> Iterable[Tensor]:
+        """Give blocks of at most ``rows`` examples, alike in shape."""
+
+
 class Cases(Protocol):
     """One split of a hospital as the learner sees it, whatever its examples are."""
 
@@ -67,7 +82,7 @@ class Cases(Protocol):
         """P, the number of patients."""
 
     @property
-    def features(self) -> Tensor:
+    def features(self) -> Features:
         """What a model reads: float32 [N, D] or [N, T, F], patient after patient."""
 
     def batch(self, patients: np.ndarray) -> Batch:
@@ -277,7 +292,7 @@ def build_optimizer(name: str, model: nn.Module, *, learning_rate: float, weight
     raise ValueError(f"training.optimizer = {name!r} is unknown: choose adam or sgd")
 
 
-def predict(model: nn.Module, features: Tensor, *, rows: int = 4096) -> np.ndarray:
+def predict(model: nn.Module, features: Features, *, rows: int = 4096) -> np.ndarray:
     """Return logits float32 [N, K] or [N, T, K] without gradients, a block of examples at a time."""
     import torch
 

@@ -30,7 +30,8 @@ def check_study(study: Study) -> None:
     from clinical.notes import load_encoder
 
     check_names(study)
-    if family_of(study.task.name) == "coding":
+    reads_text = study.features.form == "text" or (study.features.form, study.features.tokens) == ("events", "text")
+    if family_of(study.task.name) == "coding" or reads_text:
         load_encoder(study.notes.encoder)
     if study.data.network:
         list_hospitals(Path(study.data.network))
@@ -75,6 +76,17 @@ def _check_fit(study: Study) -> None:
         raise ProtocolError(
             f"model.name = {study.model.name!r} reads sequences and task.name = {study.task.name!r} has one row a "
             f"document: choose {fitting}"
+        )
+    if coding and study.features.form != "grid":
+        raise ProtocolError(
+            f"features.form = {study.features.form!r} is of prediction tasks and task.name = {study.task.name!r} reads "
+            "notes: leave it 'grid'"
+        )
+    if study.features.form == "text" and MODELS[study.model.name].reads != "rows":
+        fitting = ", ".join(name for name, entry in MODELS.items() if entry.reads == "rows")
+        raise ProtocolError(
+            f"model.name = {study.model.name!r} reads sequences and features.form = 'text' has one row a moment: "
+            f"choose {fitting}"
         )
 
 

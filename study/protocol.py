@@ -129,6 +129,17 @@ class Notes:
 
 
 @dataclass(frozen=True, slots=True)
+class Features:
+    """How a prediction task's records become what a model reads."""
+
+    form: Annotated[str, Choice(("grid", "events", "text"))]  # hours, single events, or the state in sentences
+    tokens: Annotated[str, Choice(("code", "text"))]  # an event's vector: by its code, or by its title's embedding
+    time: bool  # a model is told when events were
+    value: bool  # and which number they had
+    events: Annotated[int, Range(16, 65_536)]  # the last ones before a moment that are kept
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Which head is trained on the embeddings."""
 
@@ -237,6 +248,7 @@ class Study:
     data: Data
     task: Task
     notes: Notes
+    features: Features
     model: Model
     training: Training
     federation: Federation

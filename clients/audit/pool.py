@@ -131,17 +131,20 @@ def _read_notes(run: Run, hospital: Hospital) -> dict[str, tuple[Notes, dict[str
 
 def _read_stays(run: Run, hospital: Hospital) -> dict[str, tuple[Asked, dict[str, np.ndarray]]]:
     """Read patients by split; who belongs to a class in any stay belongs to it."""
-    from clients.prediction import split_stays
+    from clients.prediction import form_of, split_stays
     from clinical.models import MODELS
+    from clinical.streams import Streams
 
-    splits = split_stays(str(hospital.path), run.study.task.name, MODELS[run.study.model.name].reads)
+    reads, form = MODELS[run.study.model.name].reads, form_of(run.study)
+    splits = split_stays(str(hospital.path), run.study.task.name, reads, form)
     found = {}
     for name in _SPLITS:
         split = splits[name]
         subjects, owner = np.unique(split.patient, return_inverse=True)
         assert len(subjects) == split.questions.patients  # something is asked of every stay that is read
+        asked = split.questions.unrolled() if isinstance(split.questions, Streams) else split.questions
         classes = {group: np.bincount(owner, weights=own) > 0 for group, own in split.groups.items()}
-        found[name] = (Asked(run.study, split.questions), classes)
+        found[name] = (Asked(run.study, asked), classes)
     return found
 
 

@@ -116,9 +116,14 @@ def scale(values: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         float32 [..., 48] within ±5, NaN where the input is.
     """
+    return scale_each(values, np.arange(len(read_concepts())))
+
+
+def scale_each(values: NDArray[np.float32], concept: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Like `scale`, for measurements of any concepts, int64 of a shape that fits theirs."""
     concepts = read_concepts()
-    center, spread = (np.array([getattr(each, name) for each in concepts]) for name in ("center", "spread"))
-    on_log = np.array([each.log for each in concepts])
+    center, spread = (np.array([getattr(each, name) for each in concepts])[concept] for name in ("center", "spread"))
+    on_log = np.array([each.log for each in concepts])[concept]
     linear = (values - center) / spread
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.log(np.maximum(values, center * 1e-4) / center) / np.log(np.where(on_log, spread, 2.0))

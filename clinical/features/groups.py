@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical.features.hourly import Stays
+    from clinical.features.tracks import Tracks
 
 __all__ = ["AGES", "read_groups"]
 
@@ -35,7 +36,7 @@ _RACES: Final = (
 _INSURANCES: Final = (("medicare", "medicare"), ("medicaid", "medicaid"), ("private", "private"))
 
 
-def read_groups(hospital: Path, stays: Stays) -> dict[str, NDArray[np.bool_]]:
+def read_groups(hospital: Path, stays: Stays | Tracks) -> dict[str, NDArray[np.bool_]]:
     """Tell which stays belong to which sub-group.
 
     Args:

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from clinical.models.scan import scan
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -34,45 +36,22 @@ class Selective(nn.Module):
         self.selection, self.step = nn.Linear(inner, RANK + 2 * states), nn.Linear(RANK, inner)
         self.decay, self.skip = nn.Embedding(1, inner * states), nn.Embedding(1, inner)
         self.out = nn.Linear(inner, width)
-        nn.init.constant_(self.step.bias, -3.0)  # softplus gives .05: memories of twenty hours to begin with
+        nn.init.constant_(self.step.bias, -3.0)  # softplus gives .05: memories of twenty steps to begin with
         nn.init.ones_(self.skip.weight)
         with torch.no_grad():
             spread = torch.arange(1, states + 1, dtype=torch.float32).log().repeat(inner)
             self.decay.weight.copy_(spread[None])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Read hours 0 to t for the answer at t."""
+        """Read steps 0 to t for the answer at t."""
         one = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         u, gate = self.into(self.norm(x)).chunk(2, dim=2)
         u = functional.silu(self.convolution(functional.pad(u.transpose(1, 2), (3, 0))).transpose(1, 2))
         step, put, read = self.selection(u).split([RANK, self.states, self.states], dim=2)
         step = functional.softplus(self.step(step))
         rate = -torch.exp(self.decay(one)).view(len(x), -1, self.states)
-        y: Tensor = scan(step, rate, step * u, put, read) + self.skip(one)[:, None] * u
+        y = scan(step, rate, step * u, put, read) + self.skip(one)[:, None] * u
         return x + cast("Tensor", self.out(y * functional.silu(gate)))
-
-
-def scan(step: Tensor, rate: Tensor, drive: Tensor, put: Tensor, read: Tensor) -> Tensor:
-    """Run the recurrence h_t = exp(step_t rate) h_(t-1) + drive_t put_t and read y_t = read_t · h_t.
-
-    Args:
-        step: float32 [B, T, D], positive.
-        rate: float32 [B, D, S], negative.
-        drive: float32 [B, T, D].
-        put: float32 [B, T, S].
-        read: float32 [B, T, S].
-
-    Returns:
-        float32 [B, T, D].
-    """
-    state = torch.zeros_like(rate)
-    seen = []
-    kept = torch.exp(step[..., None] * rate[:, None])  # [B, T, D, S]
-    added = drive[..., None] * put[:, :, None]
-    for keep, add, look in zip(kept.unbind(1), added.unbind(1), read.unbind(1), strict=True):
-        state = torch.addcmul(add, keep, state)
-        seen.append((state @ look[:, :, None]).squeeze(2))
-    return torch.stack(seen, dim=1)
 
 
 class StateSpace(nn.Module):
@@ -88,7 +67,7 @@ class StateSpace(nn.Module):
         self.head = nn.Linear(WIDTH, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Read hours 0 to t for the answer at t."""
+        """Read steps 0 to t for the answer at t."""
         y: Tensor = self.head(self.drop(self.norm(self.layers(self.into(x)))))
         return y
 

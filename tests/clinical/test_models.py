@@ -7,6 +7,7 @@ import torch
 from clinical.learning import Questions
 from clinical.losses import build_outcome_loss
 from clinical.models import MODELS, build_model
+from clinical.models.scan import scan
 from privacy.clipping import check_model, patient_norms, private_gradient
 from privacy.noise import ReproducibleNoise
 
@@ -36,6 +37,48 @@ def test_a_longer_sequence_gives_the_same_first_hours(name):
     x = torch.randn(2, 30, 7, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         torch.testing.assert_close(model(x)[:, :11], model(x[:, :11]), atol=1e-5, rtol=1e-5)
+
+
+def one_step_after_another(step, rate, drive, put, read):
+    """The recurrence of a state space model as its definition says it."""
+    state, seen = torch.zeros_like(rate), []
+    for t in range(step.shape[1]):
+        state = torch.exp(step[:, t, :, None] * rate) * state + drive[:, t, :, None] * put[:, t, None]
+        seen.append((state * read[:, t, None]).sum(2))
+    return torch.stack(seen, dim=1)
+
+
+def terms(shape, *, dtype=torch.float32):
+    B, T, D, S = shape
+    generator = torch.Generator().manual_seed(B * T)
+    step, rate, drive, put, read = (
+        torch.randn(*size, generator=generator, dtype=dtype)
+        for size in ((B, T, D), (B, D, S), (B, T, D), (B, T, S), (B, T, S))
+    )
+    return [each.requires_grad_() for each in (torch.nn.functional.softplus(step - 3), -rate.exp(), drive, put, read)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 128, 8), (2, 130, 16, 4), (1, 700, 128, 8), (33, 40, 128, 8)])
+def test_the_scan_is_the_recurrence_one_step_after_another_and_so_is_its_gradient(shape):
+    inputs = terms(shape)
+    scanned, stepped = scan(*inputs), one_step_after_another(*inputs)
+    assert relative_error(scanned, stepped) < 1e-5
+    weight = torch.randn(scanned.shape, generator=torch.Generator().manual_seed(0))
+    gradients = (torch.autograd.grad((each * weight).sum(), inputs) for each in (scanned, stepped))
+    for mine, theirs in zip(*gradients, strict=True):
+        assert relative_error(mine, theirs) < 1e-5
+
+
+def relative_error(mine, theirs):
+    return float((mine - theirs).detach().abs().max() / theirs.detach().abs().max().clamp(min=1e-6))
+
+
+def test_a_scan_over_nobody_is_empty():
+    assert scan(*terms((0, 5, 16, 4))).shape == (0, 5, 16)
+
+
+def test_the_gradient_of_the_scan_is_that_of_its_finite_differences():
+    assert torch.autograd.gradcheck(scan, terms((2, 11, 3, 2), dtype=torch.float64))
 
 
 def questions(name, rng):

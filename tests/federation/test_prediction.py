@@ -174,3 +174,60 @@ def test_a_small_class_is_not_given_back_by_subtraction():
     assert shown_groups(task, split(30, 6, 0), minimum=5).keys() == {"age: under 45"}
     assert shown_groups(task, split(30, 30, 3), minimum=5).keys() == {"age: under 45"}
     assert shown_groups(task, split(30, 6, 30), minimum=5).keys() == {"sex: female", "age: under 45"}
+
+
+EVENTS = {"features__form": "events", "features__events": 64, "evaluation__local_baseline": False}
+
+
+@pytest.mark.parametrize("name", ["gru", "transformer", "ssm", "mlp-s"])
+def test_a_model_trains_on_event_streams_with_privacy_and_pays_no_more_than_asked(wards, name):
+    record = wards.conduct(
+        **PLAIN
+        | EVENTS
+        | {
+            "model__name": name,
+            "privacy__epsilon": 6.0,
+            "privacy__delta": 0.001,
+            "training__optimizer": "sgd",
+            "federation__rounds": 1,
+        }
+    )
+    assert record["status"] == "completed", record["reason"]
+    assert all(0 < paid["statement"]["epsilon"] <= 6 for paid in record["privacy"].values())
+    assert record["final"]["pooled"]["auroc"]["value"] is not None
+
+
+@pytest.mark.parametrize(("task", "name"), [("mortality-24h", "gru"), ("mortality-24h", "logistic"), ("aki", "gru")])
+def test_event_streams_tell_who_is_sick(wards, task, name):
+    record = wards.conduct(**PLAIN | EVENTS | {"task__name": task, "model__name": name, "federation__rounds": 3})
+    assert record["final"]["pooled"]["auroc"]["value"] > 0.85
+    assert {"sex: female", "sex: male"} <= record["final"]["groups"].keys()
+    assert {site["encoder"] for site in record["sites"]} == {
+        "the last 64 events by code, with time, with value, version 1"
+    }
+
+
+def test_a_state_in_words_tells_who_is_sick(wards):
+    from clinical.notes import EncoderUnavailable, load_encoder
+
+    try:
+        load_encoder("")
+    except EncoderUnavailable as missing:
+        pytest.skip(str(missing))
+    record = wards.conduct(**PLAIN | EVENTS | {"features__form": "text", "federation__rounds": 3})
+    assert record["status"] == "completed", record["reason"]
+    assert record["final"]["pooled"]["auroc"]["value"] > 0.85
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task.name": "icd-coding", "features.form": "events"}, "is of prediction tasks"),
+        ({"task.name": "aki", "model.name": "gru", "features.form": "text"}, "has one row a moment"),
+        ({"task.name": "aki", "features.form": "hours"}, "must be one of grid, events, text"),
+        ({"task.name": "aki", "features.events": 8}, "must be at least 16"),
+    ],
+)
+def test_features_that_do_not_fit_are_refused_before_anything_starts(changes, said):
+    with pytest.raises(ProtocolError, match=said):
+        check_names(build(changes))
