@@ -54,7 +54,7 @@ class Policy:
             PolicyRefusal: the study asks for what the policy does not allow.
         """
         for kind, wanted, allowed in (
-            ("task", study.task.name, self.tasks),
+            *(("task", name, self.tasks) for name in study.task.names),
             ("model", study.model.name, self.models),
             ("strategy", study.federation.strategy, self.strategies),
         ):

@@ -8,19 +8,16 @@ and charged where the study covers its releases.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
 
 from clients import admission, releases, training
 from clients.replies import put_arrays, put_facts
-from clinical.features.form import Form
-from clinical.learning import Questions, predict
-from clinical.metrics.outcomes import Errors, Risks
+from clinical.asking import read_questions
+from clinical.asking.split import answer, count, goodness
 from clinical.models import MODELS
 from clinical.tasks.prediction import find_prediction_task
 
@@ -28,33 +25,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from clients.visit import Visit
-    from clinical.features.hourly import Stays
+    from clinical.asking.split import Split
+    from clinical.features.form import Form
     from clinical.learning import Cases
     from clinical.metrics.outcomes import Outcomes
-    from clinical.models import Reads
-    from clinical.streams import Streams
     from clinical.tasks.prediction import PredictionTask
-    from study.protocol import Study
-_STEPS = 1 << 16  # of sequences that are answered at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """One split: what the model learns from, and what is asked, question by question.
-
-    Attributes:
-        questions: the examples.
-        place: for sequences, int64 [M, 2], example and step of each question; None where each example is one.
-        answers: float32 [M], in the task's own unit.
-        patient: int64 [M], whom each question is about.
-        groups: by sub-group, bool [M].
-    """
-
-    questions: Questions | Streams
-    place: np.ndarray | None
-    answers: np.ndarray
-    patient: np.ndarray
-    groups: dict[str, np.ndarray]
 
 
 class Prediction:
@@ -65,13 +40,22 @@ class Prediction:
         self._visit = visit
         self._task = find_prediction_task(visit.study.task.name)
 
-    @cached_property
+    @property
     def splits(self) -> dict[str, Split]:
-        """The three splits by name."""
+        """The three splits of the study's task by name."""
+        return self.asked[self._task.name]
+
+    @cached_property
+    def asked(self) -> dict[str, dict[str, Split]]:
+        """By task, the study's and those beside it, the three splits by name; with prompts where there are several."""
         study = self._visit.study
-        return split_stays(
-            str(self._visit.hospital.path), self._task.name, MODELS[study.model.name].reads, form_of(study)
-        )
+        reads, tasks = MODELS[study.model.name].reads, study.task.names
+        found = {name: read_questions(str(self._visit.hospital.path), name, reads, study.form) for name in tasks}
+        if len(tasks) == 1:
+            return found
+        from clinical.asking.together import prompt
+
+        return {name: prompt(found[name], place=place, tasks=len(tasks)) for place, name in enumerate(tasks)}
 
     @property
     def planted(self) -> None:
@@ -79,12 +63,16 @@ class Prediction:
 
     def put_offer(self, content: RecordDict) -> None:
         """Say in which form the examples come, for those that differ must not be averaged; nothing is counted."""
-        form = form_of(self._visit.study)
+        form = self._visit.study.form
         put_facts(content, features=self._features, encoder=form.describe(identity(form)))
 
     def examples(self) -> Cases:
-        """Give the training split."""
-        return self.splits["train"].questions
+        """Give the training split, of all tasks together."""
+        if len(self.asked) == 1:
+            return self.splits["train"].questions
+        from clinical.asking.together import train_together
+
+        return train_together([splits["train"] for splits in self.asked.values()])
 
     def model(self) -> nn.Module:
         """Build the study's model with the weights that came."""
@@ -140,6 +128,10 @@ class Prediction:
         for name, chosen in shown_groups(self._task, split, minimum=visit.minimum_cell).items():
             own = count(self._task, predictions, split, chosen=chosen, replicates=replicates, seed=drawn)
             self._put_outcomes(content, f"outcomes/{name}", own)
+        for name in visit.study.task.names[1:]:
+            task, beside = find_prediction_task(name), self.asked[name]["held_out"]
+            own = count(task, answer(task, model, beside), beside, replicates=replicates, seed=drawn)
+            self._put_outcomes(content, f"beside/{name}", own)
 
     def _put_outcomes(self, content: RecordDict, record: str, outcomes: Outcomes) -> None:
         """Add sums, or the fact that too few patients stand behind them."""
@@ -147,41 +139,6 @@ class Prediction:
             content[f"withheld/{record}"] = MetricRecord({"withheld": 1})
         else:
             put_arrays(content, record, outcomes.to_arrays())
-
-
-def answer(task: PredictionTask, model: nn.Module, split: Split) -> np.ndarray:
-    """Predict every question of a split: float32 [M], logits or numbers in the task's unit."""
-    features = split.questions.features
-    rows = 4096 if split.place is None else max(1, min(256, _STEPS // features.shape[1]))
-    outputs = predict(model, features, rows=rows)[..., 0]
-    if split.place is not None:
-        outputs = outputs[split.place[:, 0], split.place[:, 1]]
-    return task.from_model(outputs)
-
-
-def count(
-    task: PredictionTask,
-    predictions: np.ndarray,
-    split: Split,
-    *,
-    chosen: np.ndarray | None = None,
-    replicates: int = 0,
-    seed: int = 0,
-) -> Outcomes:
-    """Count predictions against answers, of all questions or of some, bool [M].
-
-    The replicates are drawn where the coordinator cannot see: whoever knew the draw could solve the sums for single
-    patients.
-    """
-    kept = slice(None) if chosen is None else chosen
-    kind = Risks if task.kind == "binary" else Errors
-    return kind.of(
-        predictions[kept],
-        split.answers[kept],
-        split.patient[kept],
-        replicates=replicates,
-        generator=np.random.default_rng(seed),
-    )
 
 
 def shown_groups(task: PredictionTask, split: Split, *, minimum: int) -> dict[str, np.ndarray]:
@@ -207,22 +164,6 @@ def _too_small(task: PredictionTask, split: Split, chosen: np.ndarray, *, minimu
     return count(task, np.zeros(len(split.answers), np.float32), split, chosen=chosen).too_small(minimum=minimum)
 
 
-def goodness(outcomes: Outcomes) -> float:
-    """Say in one number, higher is better, how good a model is: AUROC, or the negative mean absolute error."""
-    scores = outcomes.scores()
-    value = scores["auroc"].value if isinstance(outcomes, Risks) else scores["mae"].value
-    if value is None:
-        return float("-inf")
-    return value if isinstance(outcomes, Risks) else -value
-
-
-def form_of(study: Study) -> Form:
-    """Return what a study says of features."""
-    told = study.features
-    kind, tokens = cast("Literal['grid', 'events', 'text']", told.form), cast("Literal['code', 'text']", told.tokens)
-    return Form(kind, tokens, told.time, told.value, told.events, study.notes.encoder)
-
-
 def identity(form: Form) -> str:
     """Name the encoder a form reads with; "" where it reads no text."""
     if not form.reads_text:
@@ -230,59 +171,3 @@ def identity(form: Form) -> str:
     from clinical.notes import load_encoder
 
     return load_encoder(form.encoder).identity
-
-
-@lru_cache(maxsize=32)
-def split_stays(hospital: str, name: str, reads: Reads, form: Form) -> dict[str, Split]:
-    """Read what a hospital is asked, in the form a study chose, once a process; a fresh process reads it anew."""
-    from clients.streams import read_streams
-
-    task = find_prediction_task(name)
-    read = _read_grid if form.kind == "grid" else read_streams
-    return read(Path(hospital), task, reads, form)
-
-
-def _read_grid(hospital: Path, task: PredictionTask, reads: Reads, _form: Form) -> dict[str, Split]:
-    from clinical.features.groups import read_groups
-    from clinical.features.hourly import read_stays
-
-    stays = read_stays(hospital, task)
-    groups = read_groups(hospital, stays)
-    build = _rows if reads == "rows" else _sequences
-    return {
-        each: build(task, stays.take(rows), {group: member[rows] for group, member in groups.items()})
-        for each, rows in split_rows(hospital, stays.subject_id).items()
-    }
-
-
-def split_rows(hospital: Path, subject_id: np.ndarray) -> dict[str, np.ndarray]:
-    """Give the places of each split's patients among ``subject_id``, int64 [N].
-
-    Raises:
-        ProfileError: the splits lack some of them.
-    """
-    from clinical.events import SPLITS, ProfileError, read_splits
-
-    split_of = read_splits(hospital)
-    if absent := len(set(subject_id.tolist()) - split_of.keys()):
-        raise ProfileError(f"the splits lack {absent} patients that have stays; write the splits again")
-    where = np.array([split_of[patient] for patient in subject_id.tolist()])
-    return {each: np.flatnonzero(where == each) for each in SPLITS}
-
-
-def _sequences(task: PredictionTask, stays: Stays, groups: dict[str, np.ndarray]) -> Split:
-    questions = Questions(stays.sequences(), task.to_model(stays.labels), stays.subject_id)
-    place = np.argwhere(~np.isnan(stays.labels))
-    stay = place[:, 0]
-    answers = stays.labels[stay, place[:, 1]]
-    return Split(questions, place, answers, stays.subject_id[stay], {name: own[stay] for name, own in groups.items()})
-
-
-def _rows(task: PredictionTask, stays: Stays, groups: dict[str, np.ndarray]) -> Split:
-    from clinical.features.rows import summarise
-
-    rows = summarise(stays)
-    patient = stays.subject_id[rows.stay]
-    weight = (1 / np.bincount(rows.stay, minlength=len(stays)).clip(min=1))[rows.stay]  # a long stay is one stay
-    questions = Questions(rows.features, task.to_model(rows.labels), patient, weight)
-    return Split(questions, None, rows.labels, patient, {name: own[rows.stay] for name, own in groups.items()})

@@ -125,6 +125,11 @@ side of the answer: {{ final.withheld|join(', ') }}; they are not in the pooled 
 <thead><tr><th scope="col">group</th>{% for name in outcomes.values() %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
 {% for group, scores in final.groups|dictsort %}<tr><th scope="row">{{ group }}</th>{% for key in outcomes %}<td>{{ scores[key]|score }}</td>{% endfor %}</tr>{% endfor %}
 </tbody></table></div>{% endif %}
+{% if final.beside %}<h2>Tasks beside</h2>
+<div class="wide"><table><caption>The same model asked what it learnt beside; held-out patients of all hospitals, pooled</caption>
+<thead><tr><th scope="col">task</th>{% for name in outcomes.values() %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
+{% for task, scores in final.beside|dictsort %}<tr><th scope="row">{{ task }}</th>{% for key in outcomes %}<td>{{ scores[key]|score }}</td>{% endfor %}</tr>{% endfor %}
+</tbody></table></div>{% endif %}
 """
 
 TEMPLATE = (

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from study.protocol import Study, Value
 
-ARMS = ("central", "federated", "local", "transfer")
+ARMS = ("central", "federated", "local", "transfer", "boosting")
 METRICS = ("micro_f1", "macro_f1", "precision_at_8", "mean_average_precision", "micro_auc")
 METRICS_OF_OUTCOME = {
     "binary": ("auroc", "average_precision", "brier", "calibration_error"),
@@ -91,6 +91,8 @@ def compare_arms(comparison: Comparison) -> str:
     studies = [build(comparison.changes, variant) for variant in variants]
     for study in studies:
         check_study(study)  # a mistake ends here, before any work
+        if "boosting" in comparison.arms and family_of(study.task.name) == "coding":
+            raise ValueError("the arm boosting is for prediction tasks: leave it out for icd-coding")
     laboratory = Laboratory(tuple(_hospitals(comparison, studies[0])), comparison.output)
     folders = [_claim(comparison, study, variant) for study, variant in zip(studies, variants, strict=True)]
     results: list[Seeds] = [[] for _ in variants]
@@ -145,7 +147,7 @@ def tabulate(
 def _rows(arms: Sequence[str], found: Seeds, metrics: Sequence[str]) -> Iterable[list[str]]:
     for arm in arms:
         yield [arm, *(_spread([seed[arm].get(name) for seed in found]) for name in metrics)]
-    for other in ("central", "local", "transfer"):
+    for other in ("central", "local", "transfer", "boosting"):
         if other in arms and "federated" in arms:
             cells = [_spread([_difference(seed, other, name) for seed in found], signed=True) for name in metrics]
             yield [f"federated − {other}", *cells]
@@ -182,11 +184,17 @@ def _run_arms(comparison: Comparison, study: Study, laboratory: Laboratory, vari
     folder.mkdir(exist_ok=True)
     changes: dict[str, Value] = {"study.seed": seed, "study.output": str(folder / "runs")}
     wanted = [arm for arm in comparison.arms if not (folder / f"{arm}.json").is_file()]
-    if wanted and (not (folder / "federated.json").is_file() or "local" in wanted):
+    coded = family_of(study.task.name) == "coding" and not (folder / "vocabulary.txt").is_file()  # all arms share it
+    if wanted and (coded or {"federated", "local"} & set(wanted)):
         local = "local" in comparison.arms
         _federate(build(study.settings(), changes, {"evaluation.local-baseline": local}), laboratory, folder)
     if "transfer" in wanted:
         _transfer(build(study.settings(), changes, {"evaluation.local-baseline": False}), laboratory, folder)
+    if "boosting" in wanted:
+        from server.boosting import boost
+
+        scores = boost(build(study.settings(), changes), laboratory.together(seed=seed))
+        (folder / "boosting.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     if "central" in wanted:
         _centralise(build(study.settings(), changes, {"evaluation.local-baseline": False}), laboratory, folder)
     return {arm: json.loads((folder / f"{arm}.json").read_text(encoding="utf-8")) for arm in comparison.arms}

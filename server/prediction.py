@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from study.protocol import Study
 
 _GROUP = "outcomes/"
+_BESIDE = "beside/"
 
 
 class PredictionAgenda:
@@ -56,7 +57,7 @@ class PredictionAgenda:
 
     def facts(self) -> dict[str, Any]:
         """Describe the task."""
-        return {"task": asdict(self._task)}
+        return {"task": asdict(self._task), "beside": list(self._study.task.names[1:])}
 
     def initial_model(self) -> Arrays:
         """Build the model every hospital starts from; its last bias is the task's public prior."""
@@ -113,7 +114,8 @@ class PredictionAgenda:
             "pooled": _scores(pooled),
             "calibration": pooled.calibration() if isinstance(pooled, Risks) else [],
             "sites": {name: _scores(each) for name, each in own.items()},
-            "groups": {name: _scores(each) for name, each in _groups(replies).items()},
+            "groups": {name: _scores(each) for name, each in _named(replies, _GROUP).items()},
+            "beside": {name: _scores(each) for name, each in _named(replies, _BESIDE).items()},
             "missing": [questions.judges.name(absence.node) for absence in outcome.absences],
             "withheld": sorted(name for name in replies if name not in own),
         }
@@ -142,10 +144,10 @@ def _own(replies: Mapping[str, RecordDict], record: str) -> dict[str, Outcomes]:
     }
 
 
-def _groups(replies: Mapping[str, RecordDict]) -> dict[str, Outcomes]:
-    """Pool each sub-group over the hospitals that show it."""
-    names = sorted({name for content in replies.values() for name in content.array_records if name.startswith(_GROUP)})
-    return {name.removeprefix(_GROUP): pool(_own(replies, name).values()) for name in names}
+def _named(replies: Mapping[str, RecordDict], prefix: str) -> dict[str, Outcomes]:
+    """Pool every record whose name begins so over the hospitals that show it, by the rest of its name."""
+    names = sorted({name for content in replies.values() for name in content.array_records if name.startswith(prefix)})
+    return {name.removeprefix(prefix): pool(_own(replies, name).values()) for name in names}
 
 
 def _scores(outcomes: Risks | Errors) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clinical.features.concepts import find_concepts
 from clinical.losses import LOSSES, PURPOSE
 from clinical.models import MODELS
 from clinical.tasks import TASKS, family_of
-from clinical.tasks.prediction import find_prediction_task
+from clinical.tasks.prediction import PREDICTION_TASKS, find_prediction_task
 from strategies import AVERAGING, STRATEGIES
 from study.protocol import ProtocolError
 
@@ -30,8 +31,7 @@ def check_study(study: Study) -> None:
     from clinical.notes import load_encoder
 
     check_names(study)
-    reads_text = study.features.form == "text" or (study.features.form, study.features.tokens) == ("events", "text")
-    if family_of(study.task.name) == "coding" or reads_text:
+    if family_of(study.task.name) == "coding" or study.form.reads_text:
         load_encoder(study.notes.encoder)
     if study.data.network:
         list_hospitals(Path(study.data.network))
@@ -45,6 +45,8 @@ def check_names(study: Study) -> None:
             strategy cannot hide hospitals; the message lists what can be chosen.
     """
     _check("task.name", study.task.name, TASKS)
+    _check_beside(study)
+    _check_variables(study)
     _check("model.name", study.model.name, MODELS)
     _check("training.loss", study.training.loss, LOSSES)
     _check("federation.strategy", study.federation.strategy, STRATEGIES)
@@ -54,6 +56,41 @@ def check_names(study: Study) -> None:
             f"of them hides: under privacy.hospital-epsilon choose one of {', '.join(AVERAGING)}"
         )
     _check_fit(study)
+
+
+def _check_beside(study: Study) -> None:
+    """Check that the tasks one model learns together are predictions with one kind of answer, each named once."""
+    first, *others = study.task.names
+    for name in others:
+        _check("task.beside", name, PREDICTION_TASKS)
+    if not others:
+        return
+    if family_of(first) != "prediction":
+        raise ProtocolError(f"task.beside = {study.task.beside!r} is of prediction tasks: leave it empty for {first}")
+    if len(set(study.task.names)) < len(study.task.names):
+        raise ProtocolError(f"task.beside = {study.task.beside!r} names a task twice, or task.name = {first!r} again")
+    kind = find_prediction_task(first).kind
+    if unlike := [name for name in others if find_prediction_task(name).kind != kind]:
+        fitting = ", ".join(name for name, task in PREDICTION_TASKS.items() if task.kind == kind and name != first)
+        raise ProtocolError(
+            f"task.beside has {unlike[0]!r}, whose answers are of another kind than those of task.name = {first!r}: "
+            f"choose among {fitting}"
+        )
+
+
+def _check_variables(study: Study) -> None:
+    """Check that variables are chosen only where there is a grid, and that there are such."""
+    if not study.features.variables.strip():
+        return
+    if family_of(study.task.name) != "prediction" or study.features.form != "grid":
+        raise ProtocolError(
+            f"features.variables = {study.features.variables!r} chooses variables of the hourly grid: leave it empty "
+            "for icd-coding and for other forms"
+        )
+    try:
+        find_concepts(study.form.variables)
+    except ValueError as unknown:
+        raise ProtocolError(f"features.variables: {unknown}") from None
 
 
 def _check_fit(study: Study) -> None:

@@ -15,8 +15,9 @@ import math
 import re
 import typing
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
+from clinical.features.form import Form
 from clinical.tasks import family_of
 
 if TYPE_CHECKING:
@@ -114,11 +115,17 @@ class Task:
     """What is predicted, from which documents, over which codes."""
 
     name: Name
+    beside: str  # further prediction tasks the model learns with it, separated by spaces; "" for none
     codes: Annotated[str, Choice(("icd9", "icd10"))]
     translate_icd9: bool  # an ICD-9 hospital joins an ICD-10 study through the GEM tables
     minimum_documents: Count  # a code enters the vocabulary with this many documents over all sites
     maximum_words: Count  # of a note; Edin et al. use 4,000
     vocabulary: str  # absolute path of a frozen vocabulary, one code a line; "" means count anew
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every task the model learns, the one the study is about first."""
+        return (self.name, *self.beside.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,7 @@ class Features:
     time: bool  # a model is told when events were
     value: bool  # and which number they had
     events: Annotated[int, Range(16, 65_536)]  # the last ones before a moment that are kept
+    variables: str  # of the grid, the concepts a model sees, separated by spaces; "" for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +277,11 @@ class Study:
             )
         if not self.privacy.covers_releases:
             return
+        if self.task.beside:
+            raise ProtocolError(
+                f"task.beside = {self.task.beside!r} brings scores of further tasks, which privacy.releases-epsilon "
+                "does not cover: leave one of them empty"
+            )
         if self.federation.keep == "best":
             raise ProtocolError(
                 "federation.keep = 'best' needs a score after every round, which would cost most of "
@@ -279,6 +292,17 @@ class Study:
                 f"evaluation.threshold = {self.evaluation.threshold!r} needs counts by code, which do not leave under "
                 "privacy.releases-epsilon: choose fixed or micro"
             )
+
+    @property
+    def form(self) -> Form:
+        """The form in which a prediction task's records are read."""
+        told = self.features
+        kind, tokens = (
+            cast("Literal['grid', 'events', 'text']", told.form),
+            cast("Literal['code', 'text']", told.tokens),
+        )
+        variables = tuple(told.variables.split())
+        return Form(kind, tokens, told.time, told.value, told.events, self.notes.encoder, variables)
 
     @property
     def releases(self) -> int:

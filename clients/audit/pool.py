@@ -76,6 +76,11 @@ def gather(run: Run, hospitals: Sequence[Hospital]) -> Pool:
         ValueError: no member or no non-member is left.
         ProfileError: a hospital has no labels for the run's task.
     """
+    if run.study.task.beside:
+        raise ValueError(
+            f"the run's model learnt {' and '.join(run.study.task.names)}: patients of several tasks are not attacked "
+            "yet; audit a run of one task"
+        )
     prediction = run.family == "prediction"
     parts: list[Any] = []
     member, site, classes = [], [], []
@@ -131,18 +136,20 @@ def _read_notes(run: Run, hospital: Hospital) -> dict[str, tuple[Notes, dict[str
 
 def _read_stays(run: Run, hospital: Hospital) -> dict[str, tuple[Asked, dict[str, np.ndarray]]]:
     """Read patients by split; who belongs to a class in any stay belongs to it."""
-    from clients.prediction import form_of, split_stays
+    from clinical.asking import read_questions
+    from clinical.learning import Questions
     from clinical.models import MODELS
     from clinical.streams import Streams
 
-    reads, form = MODELS[run.study.model.name].reads, form_of(run.study)
-    splits = split_stays(str(hospital.path), run.study.task.name, reads, form)
+    study = run.study
+    splits = read_questions(str(hospital.path), study.task.name, MODELS[study.model.name].reads, study.form)
     found = {}
     for name in _SPLITS:
         split = splits[name]
         subjects, owner = np.unique(split.patient, return_inverse=True)
         assert len(subjects) == split.questions.patients  # something is asked of every stay that is read
         asked = split.questions.unrolled() if isinstance(split.questions, Streams) else split.questions
+        assert isinstance(asked, Questions)  # `gather` refused prompts
         classes = {group: np.bincount(owner, weights=own) > 0 for group, own in split.groups.items()}
         found[name] = (Asked(run.study, asked), classes)
     return found

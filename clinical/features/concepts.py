@@ -72,6 +72,22 @@ def _concepts() -> tuple[Concept, ...]:
     )
 
 
+def find_concepts(names: Iterable[str] = ()) -> NDArray[np.int64]:
+    """Give the places of some concepts in `read_concepts`, in its order: int64 [V]; of all where none is named.
+
+    Raises:
+        ValueError: a name is no concept's.
+
+    >>> find_concepts(["ast", "alp"]).tolist()
+    [1, 3]
+    """
+    known = {concept.name: number for number, concept in enumerate(read_concepts())}
+    wanted = list(names) or list(known)
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(f"unknown variable {unknown[0]!r}; there are: {', '.join(known)}")
+    return np.unique([known[name] for name in wanted]).astype(np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """What an event code means: which concept, and what brings its numbers to the concept's unit."""

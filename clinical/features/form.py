@@ -11,7 +11,7 @@ from typing import Literal
 
 __all__ = ["GRID", "Form"]
 
-GRID = "48 hourly variables on public scales, version 1"
+GRID = "hourly variables on public scales, version 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Form:
         value: whether a model is told an event's number.
         events: L, the last events before a moment that are kept.
         encoder: the sentence encoder, by name or folder; read only where text is.
+        variables: of the grid, the concepts that are laid out; empty for all.
     """
 
     kind: Literal["grid", "events", "text"] = "grid"
@@ -33,6 +34,7 @@ class Form:
     value: bool = True
     events: int = 256
     encoder: str = ""
+    variables: tuple[str, ...] = ()
 
     @property
     def reads_text(self) -> bool:
@@ -49,7 +51,7 @@ class Form:
         'the last 256 events by code, with time, version 1'
         """
         if self.kind == "grid":
-            return GRID
+            return f"{' '.join(sorted(set(self.variables))) or 'all'} {GRID}"
         if self.kind == "text":
             return f"the last {self.events} events in sentences read by {encoder}, version 1"
         tokens = "by code" if self.tokens == "code" else f"by title read by {encoder}"

@@ -8,7 +8,7 @@ forward from the patient's own past, or missing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clinical.events import ProfileError, scan_events
-from clinical.features.concepts import match_codes, plausible, read_concepts, scale
+from clinical.features.concepts import find_concepts, match_codes, plausible, read_concepts, scale_each
 from clinical.labels import read_labels
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _Record:
 
 @dataclass(frozen=True)
 class Stays:
-    """A hospital's stays for one task: N stays of at most T hours, V = 48 variables, in the order of patients.
+    """A hospital's stays for one task: N stays of at most T hours, V variables, in the order of patients.
 
     Attributes:
         subject_id: int64 [N].
@@ -59,6 +59,7 @@ class Stays:
         values: float32 [N, T, V], each in its concept's unit, NaN where nothing was measured in that hour.
         static: float32 [N, 4], age in years, female 0 or 1, height in cm, weight in kg; NaN where not known.
         labels: float32 [N, T], NaN where nothing is asked.
+        concepts: int64 [V], which concept each variable is, as a place in `read_concepts`; all 48 unless chosen.
     """
 
     subject_id: NDArray[np.int64]
@@ -66,18 +67,20 @@ class Stays:
     values: NDArray[np.float32]
     static: NDArray[np.float32]
     labels: NDArray[np.float32]
+    concepts: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.stay_id)
 
     def take(self, rows: NDArray[np.int64]) -> Stays:
         """Return some of the stays, int64 [N'] in their order."""
-        return Stays(*(getattr(self, field.name)[rows] for field in fields(self)))
+        each = {name: getattr(self, name)[rows] for name in ("subject_id", "stay_id", "values", "static", "labels")}
+        return replace(self, **each)
 
     @cached_property
     def scaled(self) -> NDArray[np.float32]:
         """The measurements on the public scale, NaN where nothing was measured: float32 [N, T, V]."""
-        return scale(self.values)
+        return scale_each(self.values, self.concepts)
 
     def sequences(self) -> NDArray[np.float32]:
         """Return what a sequence model reads: float32 [N, T, 2 V + 5].
@@ -98,7 +101,7 @@ class Stays:
         return np.asarray(np.nan_to_num(np.clip(scaled, -5, 5)), np.float32)
 
 
-def read_stays(hospital: Path, task: PredictionTask) -> Stays:
+def read_stays(hospital: Path, task: PredictionTask, *, variables: tuple[str, ...] = ()) -> Stays:
     """Lay a hospital's stays on the grid, with the task's labels.
 
     Only stays the task asks about are read; a label of a stay without an ``ICU//IN`` event is refused.
@@ -106,10 +109,13 @@ def read_stays(hospital: Path, task: PredictionTask) -> Stays:
     Args:
         hospital: the hospital's folder, with labels for the task.
         task: says how many hours count and what kind of label there is.
+        variables: names of the concepts to lay out, in the order of `read_concepts` whatever theirs; empty for all.
 
     Raises:
         ProfileError: there are no labels, or some belong to no stay or to an hour outside the task.
+        ValueError: a variable is no concept.
     """
+    concepts = find_concepts(variables)
     asked = read_labels(hospital, task.name)
     wanted = pc.unique(asked["stay_id"])
     found: list[_Record] = []
@@ -122,15 +128,15 @@ def read_stays(hospital: Path, task: PredictionTask) -> Stays:
         raise ProfileError(f"{hospital}: no stay of the task {task.name} has an ICU//IN event")
     labels = _grid_labels(asked, found, task, hospital)
     hours = 1 + int(np.flatnonzero(~np.isnan(labels).all(axis=0)).max())
-    values = np.full((len(found), hours, len(read_concepts())), np.nan, np.float32)
+    values = np.full((len(found), hours, len(concepts)), np.nan, np.float32)
     static = np.full((len(found), 4), np.nan, np.float32)
     for piece in pieces:
-        piece.put(values, static)
+        piece.put(values, static, concepts)
     subject_id, stay_id = (
         np.array([getattr(stay, name) for stay in found], np.int64) for name in ("subject_id", "stay_id")
     )
     order = np.lexsort((stay_id, subject_id))
-    return Stays(subject_id[order], stay_id[order], values[order], static[order], labels[order, :hours])
+    return Stays(subject_id[order], stay_id[order], values[order], static[order], labels[order, :hours], concepts)
 
 
 def carry_forward(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -152,10 +158,13 @@ class _Piece:
     value: NDArray[np.float32]
     facts: tuple[tuple[int, int, float], ...]  # stay, static column, value
 
-    def put(self, values: NDArray[np.float32], static: NDArray[np.float32]) -> None:
-        """Write the piece; within an hour the last measurement stands."""
-        inside = self.hour < values.shape[1]
-        values[self.stay[inside], self.hour[inside], self.concept[inside]] = self.value[inside]
+    def put(self, values: NDArray[np.float32], static: NDArray[np.float32], concepts: NDArray[np.int64]) -> None:
+        """Write the piece, of the concepts that are variables; within an hour the last measurement stands."""
+        place = np.full(len(read_concepts()), -1)
+        place[concepts] = np.arange(len(concepts))
+        variable = place[self.concept]
+        inside = (self.hour < values.shape[1]) & (variable >= 0)
+        values[self.stay[inside], self.hour[inside], variable[inside]] = self.value[inside]
         for stay, column, value in self.facts:
             static[stay, column] = value
 

@@ -94,7 +94,8 @@ def _within(running: NDArray[np.float32], *, hours: int) -> NDArray[np.float32]:
 def _age(known: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Hours since each variable was last measured, infinite before the first time: float32 [N, T, V]."""
     hour = np.arange(known.shape[1], dtype=np.float32)[None, :, None]
-    return hour - np.maximum.accumulate(np.where(known, hour, -np.inf), axis=1)
+    age: NDArray[np.float32] = hour - np.maximum.accumulate(np.where(known, hour, -np.inf), axis=1)
+    return age
 
 
 def _change(last: NDArray[np.float32], known: NDArray[np.bool_], *, hours: int) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
+from scipy.special import expit
 
 from clinical.metrics.blocks import index_patients
 from clinical.metrics.histogram import BINS, EDGES, area_under_curve
@@ -78,7 +79,7 @@ class Risks:
         """
         truth, weights, patient = _weigh(logits, answers, patients, replicates=replicates, generator=generator)
         yes = truth > 0.5
-        chance = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        chance = expit(logits.astype(np.float64))
         bins = np.searchsorted(EDGES, logits.astype(np.float32), side="right")
         tenth = np.minimum((chance * TENTHS).astype(np.int64), TENTHS - 1)
         whole = weights[:, patient].astype(np.float64)

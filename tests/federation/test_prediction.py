@@ -155,7 +155,8 @@ def test_a_guest_is_not_charged_for_training(wards):
 def test_a_small_class_is_not_given_back_by_subtraction():
     import numpy as np
 
-    from clients.prediction import Split, shown_groups
+    from clients.prediction import shown_groups
+    from clinical.asking.split import Split
     from clinical.learning import Questions
     from clinical.tasks.prediction import find_prediction_task
 
@@ -226,8 +227,61 @@ def test_a_state_in_words_tells_who_is_sick(wards):
         ({"task.name": "aki", "model.name": "gru", "features.form": "text"}, "has one row a moment"),
         ({"task.name": "aki", "features.form": "hours"}, "must be one of grid, events, text"),
         ({"task.name": "aki", "features.events": 8}, "must be at least 16"),
+        ({"task.name": "aki", "features.variables": "crea potassium"}, "unknown variable 'potassium'; there are: alb"),
+        ({"task.name": "aki", "features.form": "events", "features.variables": "crea"}, "variables of the hourly grid"),
+        ({"features.variables": "crea"}, "leave it empty for icd-coding"),
+        ({"task.beside": "aki"}, "leave it empty for icd-coding"),
+        ({"task.name": "aki", "task.beside": "mortality"}, "task.beside = 'mortality' is unknown"),
+        ({"task.name": "aki", "task.beside": "sepsis aki"}, "names a task twice"),
+        ({"task.name": "aki", "task.beside": "kidney-function"}, "of another kind than those of task.name = 'aki'"),
+        (
+            {"task.name": "aki", "task.beside": "sepsis", "privacy.releases-epsilon": 1.0},
+            "which privacy.releases-epsilon does not cover",
+        ),
     ],
 )
 def test_features_that_do_not_fit_are_refused_before_anything_starts(changes, said):
     with pytest.raises(ProtocolError, match=said):
         check_names(build(changes))
+
+
+@pytest.mark.parametrize("name", ["mlp-s", "gru"])
+def test_one_model_learns_several_tasks_by_their_prompts(wards, name):
+    settings = {"task__beside": "aki", "model__name": name, "federation__rounds": 6}
+    record = wards.conduct(**PLAIN | settings)
+    assert record["status"] == "completed", record["reason"]
+    assert record["final"]["pooled"]["auroc"]["value"] > 0.85
+    assert record["final"]["beside"].keys() == {"aki"}
+    assert record["final"]["beside"]["aki"]["auroc"]["value"] > 0.8
+    private = {"privacy__epsilon": 6.0, "privacy__delta": 0.001, "training__optimizer": "sgd", "federation__rounds": 1}
+    record = wards.conduct(**PLAIN | settings | private)
+    assert record["status"] == "completed", record["reason"]
+    assert all(0 < paid["statement"]["epsilon"] <= 6 for paid in record["privacy"].values())
+
+
+def test_a_policy_that_forbids_a_task_forbids_it_beside_another(wards):
+    for number in range(3):
+        wards.edit_policy(number, 'tasks = ["*"]', 'tasks = ["mortality-24h"]')
+    record = wards.conduct(**PLAIN | {"task__beside": "aki"})
+    assert record["status"] == "refused"
+    assert "does not allow the task aki" in record["reason"]
+
+
+def test_a_study_may_choose_the_variables_a_model_sees(wards):
+    record = wards.conduct(**PLAIN | {"features__variables": "lact hr", "evaluation__local_baseline": False})
+    assert record["final"]["pooled"]["auroc"]["value"] > 0.9
+    assert {site["encoder"] for site in record["sites"]} == {"hr lact hourly variables on public scales, version 2"}
+    blind = wards.conduct(**PLAIN | {"features__variables": "alb", "evaluation__local_baseline": False})
+    assert blind["final"]["pooled"]["auroc"]["value"] < 0.7
+
+
+def test_boosting_in_one_place_is_an_arm_of_a_comparison(wards, tmp_path):
+    for task, loss in (("mortality-24h", "bce"), ("kidney-function", "huber")):
+        changes = {"task.name": task, "training.loss": loss, "privacy.epsilon": 0.0}
+        network, place = wards.hospitals[0].parent, tmp_path / task
+        compare_arms(Comparison(changes, network, ("boosting",), 1, place))
+        kept = json.loads((place / "comparison.json").read_text(encoding="utf-8"))
+        scores = kept["variants"][0]["seeds"][0]["boosting"]
+        assert scores["auroc"] > 0.9 if task == "mortality-24h" else scores["mae"] < 0.4
+    with pytest.raises(ValueError, match="leave it out for icd-coding"):
+        compare_arms(Comparison({}, wards.hospitals[0].parent, ("boosting",), 1, tmp_path / "coding"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clients.prediction import Split, split_rows
+from clinical.asking.split import Split, split_rows
 from clinical.features.groups import read_groups
 from clinical.features.tokens import read_titles, signatures, text_vectors
 from clinical.features.tracks import MARK, Asked, Sight, Tracks, read_tracks
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from clinical.models import Reads
     from clinical.tasks.prediction import PredictionTask
 
-__all__ = ["read_streams"]
+__all__ = ["read_events"]
 
 
-def read_streams(hospital: Path, task: PredictionTask, reads: Reads, form: Form) -> dict[str, Split]:
+def read_events(hospital: Path, task: PredictionTask, reads: Reads, form: Form) -> dict[str, Split]:
     """Read what a hospital is asked, in an event form.
 
     Raises:
