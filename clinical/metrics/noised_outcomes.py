@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from scipy.special import expit
 
 from clinical.metrics.blocks import index_patients
 from clinical.metrics.histogram import BINS, EDGES
@@ -98,7 +99,7 @@ def _risk_rows(logits: NDArray[np.float32], answers: NDArray[np.float32]) -> NDA
     rows = np.zeros((len(logits), 2 * _BINS + 1))
     bins = np.searchsorted(_CUTS, logits.astype(np.float32), side="right")
     rows[np.arange(len(logits)), np.where(answers > 0.5, 0, _BINS) + bins] = 1.0
-    rows[:, -1] = (1 / (1 + np.exp(-logits.astype(np.float64))) - answers) ** 2
+    rows[:, -1] = (expit(logits.astype(np.float64)) - answers) ** 2
     return rows
 
 
