@@ -80,7 +80,7 @@ class Prediction:
     def put_offer(self, content: RecordDict) -> None:
         """Say in which form the examples come, for those that differ must not be averaged; nothing is counted."""
         form = form_of(self._visit.study)
-        put_facts(content, features=self._features, encoder=form.describe(identity(form)))
+        put_facts(content, features=self._features, encoder=form.describe(encoder_of(form)))
 
     def examples(self) -> Cases:
         """Give the training split."""
@@ -223,7 +223,7 @@ def form_of(study: Study) -> Form:
     return Form(kind, tokens, told.time, told.value, told.events, study.notes.encoder)
 
 
-def identity(form: Form) -> str:
+def encoder_of(form: Form) -> str:
     """Name the encoder a form reads with; "" where it reads no text."""
     if not form.reads_text:
         return ""
