@@ -92,6 +92,9 @@ def together(work: Path, seed: int) -> Path:
     if not (view / "policy.toml").is_file():
         shutil.rmtree(view, ignore_errors=True)
         shutil.copytree(work / "eicu", view)
+        shared = work / "forms" / "embeddings"
+        shared.mkdir(exist_ok=True)
+        (view / "embeddings").symlink_to(shared, target_is_directory=True)
         split_hospital(view, seed=seed)
         (view / "policy.toml").write_text(SIMULATED_POLICY.replace("minimum_cell = 5", "minimum_cell = 1"))
     return view

@@ -141,6 +141,7 @@ def describe(
         "",
         f"`python benchmarks/history.py --threads {options.threads} --batch {options.batch}`:",
         setting,
+        "An exponent of 1 is growth in proportion, of 2 with the square.",
         f"Load averages at the end: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {os.cpu_count()} cores.",
         "",
     ]

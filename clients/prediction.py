@@ -64,7 +64,7 @@ class Prediction:
     def put_offer(self, content: RecordDict) -> None:
         """Say in which form the examples come, for those that differ must not be averaged; nothing is counted."""
         form = self._visit.study.form
-        put_facts(content, features=self._features, encoder=form.describe(identity(form)))
+        put_facts(content, features=self._features, encoder=form.describe(encoder_of(form)))
 
     def examples(self) -> Cases:
         """Give the training split, of all tasks together."""
@@ -164,7 +164,7 @@ def _too_small(task: PredictionTask, split: Split, chosen: np.ndarray, *, minimu
     return count(task, np.zeros(len(split.answers), np.float32), split, chosen=chosen).too_small(minimum=minimum)
 
 
-def identity(form: Form) -> str:
+def encoder_of(form: Form) -> str:
     """Name the encoder a form reads with; "" where it reads no text."""
     if not form.reads_text:
         return ""

@@ -115,7 +115,8 @@ class Streams:
         code, time = tracks.code[windows.step], tracks.time[windows.step]
         example = np.repeat(np.arange(len(owner)), np.diff(windows.starts))
         self._code = torch.from_numpy(np.where(code == MARK, len(table), code).astype(np.int64))
-        self._table = torch.from_numpy(np.concatenate([table, np.zeros((1, table.shape[1]), np.float32)]))
+        even = table * np.float32(np.sqrt(table.shape[1]))  # each number of a token is about ±1, as all others are
+        self._table = torch.from_numpy(np.concatenate([even, np.zeros((1, table.shape[1]), np.float32)]))
         told = scale_values(tracks.codes, code, tracks.value[windows.step]) if form.value else None
         self._value = None if told is None else torch.from_numpy(told)
         self._clock = torch.from_numpy(_clock(time, example, windows, hourly=hourly)) if form.time else None

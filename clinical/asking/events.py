@@ -28,10 +28,10 @@ def read_events(hospital: Path, task: PredictionTask, reads: Reads, form: Form) 
     """Read what a hospital is asked, in an event form.
 
     Raises:
-        ProfileError: there are no labels, or a patient is in no split.
+        ProfileError: there are no labels, some are of the wrong kind, or a patient is in no split.
         EncoderUnavailable: the form reads text and its encoder is not on this machine.
     """
-    asked = Asked.of(read_labels(hospital, task.name), hourly=task.hourly)
+    asked = Asked.of(read_labels(hospital, task.name), binary=task.kind == "binary", hourly=task.hourly)
     tracks = read_tracks(hospital, asked, Sight(), events=form.events, longer=task.hourly)
     groups = read_groups(hospital, tracks)
     parts = split_rows(hospital, tracks.subject_id)

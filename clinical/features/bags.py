@@ -36,15 +36,17 @@ def gather_bags(tracks: Tracks, table: NDArray[np.float32], form: Form) -> Rows:
         form: without its time there is one bag of everything; without its values no numbers.
 
     Returns:
-        A row for each moment, with ``stay`` the place of its track: of each bag the mean token, the mean of token times
-        number, the log of how many events there were and of how many had a number.
+        A row for each moment, with ``stay`` the place of its track: of each bag D times the mean token, the log of how
+        many events there were, D times the mean of token times number, and the log of how many had a number.
     """
+    even = table * table.shape[1]  # a mean over some fifty codes is then about ±1
     numbers = np.nan_to_num(scale_values(tracks.codes, tracks.code.astype(np.int64), tracks.value))
-    own, features = [], []
+    width = (len(RECENT) * form.time + 1) * (table.shape[1] + 1) * (1 + form.value)
+    own, features = [np.zeros(0, np.int64)], [np.zeros((0, width), np.float32)]
     for n, (begin, end) in enumerate(zip(tracks.starts[:-1].tolist(), tracks.starts[1:].tolist(), strict=True)):
         steps = slice(begin, end)
         moments = np.flatnonzero(tracks.code[steps] == MARK)
-        totals = _totals(tracks, steps, table, numbers[steps] if form.value else None)
+        totals = _totals(tracks, steps, even, numbers[steps] if form.value else None)
         features.append(_bags(totals, tracks.time[steps], tracks.code[steps], moments, form))
         own.append(np.full(len(moments), n, np.int64))
     answered = tracks.code == MARK

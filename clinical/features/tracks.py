@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clinical.events import scan_events
+from clinical.events import ProfileError, scan_events
 from clinical.features.concepts import match_codes, plausible, read_concepts
 
 if TYPE_CHECKING:
@@ -70,24 +70,32 @@ class Asked:
     answer: NDArray[np.float32]
 
     @classmethod
-    def of(cls, labels: pa.Table, *, hourly: bool) -> Asked:
-        """Read a label table, as `clinical.labels.read_labels` orders it.
+    def of(cls, labels: pa.Table, *, binary: bool, hourly: bool) -> Asked:
+        """Read a task's label table.
 
         Args:
-            labels: of one task.
+            labels: as `clinical.labels.read_labels` gives them.
+            binary: whether the task's answers are yes or no.
             hourly: whether the moments of a stay make one track, or each its own.
+
+        Raises:
+            ProfileError: some label's answer is of the other kind.
         """
+        column = "boolean_value" if binary else "float_value"
+        if labels[column].null_count:
+            raise ProfileError(
+                f"{labels[column].null_count} labels lack a {column}, which every label of this task has"
+            )
         subject = labels["subject_id"].to_numpy()
         stay = labels["stay_id"].fill_null(-1).to_numpy()
         time = labels["prediction_time"].cast(pa.int64()).to_numpy()
-        binary = labels["boolean_value"].cast(pa.float32())
-        answer = pc.coalesce(binary, labels["float_value"]).to_numpy()
+        answer = labels[column].cast(pa.float32()).to_numpy()
         order = np.lexsort((time, stay, subject))
         subject, stay, time, answer = (each[order] for each in (subject, stay, time, answer))
         fresh = np.ones(len(order), bool)
         if hourly:
             fresh[1:] = (np.diff(subject) != 0) | (np.diff(stay) != 0)
-        return cls(subject[fresh], stay[fresh], np.cumsum(fresh) - 1, time, answer.astype(np.float32))
+        return cls(subject[fresh], stay[fresh], np.cumsum(fresh) - 1, time, answer)
 
     @property
     def last(self) -> NDArray[np.int64]:

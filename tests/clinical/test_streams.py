@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clinical.events import HospitalWriter
+from clinical.events import HospitalWriter, ProfileError
 from clinical.features.bags import gather_bags
 from clinical.features.form import Form
 from clinical.features.sentences import write_states
@@ -54,7 +54,7 @@ def hospital(folder, events, labels, *, titles=None, limit_bytes=1 << 20):
 
 
 def tracks_of(folder, *, hourly=False, events=256, sight=None):
-    asked = Asked.of(read_labels(folder, "asked"), hourly=hourly)
+    asked = Asked.of(read_labels(folder, "asked"), binary=True, hourly=hourly)
     return read_tracks(folder, asked, sight or Sight(), events=events, longer=hourly)
 
 
@@ -118,7 +118,7 @@ def test_an_event_is_a_vector_known_by_hand(tmp_path):
     events = [(1, 1, HEART, 104.0, 10), (1, 4, "MED//aspirin", None, 10)]
     tracks = tracks_of(hospital(tmp_path / "h", events, [(1, 24, True, 10)]))
     batch = streams_of(tracks, Form("events")).batch(np.array([0]))
-    heart, aspirin = (torch.from_numpy(each) for each in signatures([HEART, "MED//aspirin"]))
+    heart, aspirin = (8 * torch.from_numpy(each) for each in signatures([HEART, "MED//aspirin"]))
     first, second, moment = batch.features[0]
     torch.testing.assert_close(first[:64], heart)
     torch.testing.assert_close(first[65:129], heart)  # 104 is one deviation above 86
@@ -137,7 +137,7 @@ def test_a_bag_is_the_mean_of_what_precedes_by_hand(tmp_path):
     events = [(1, 1, HEART, 104.0, 10), (1, 20, "MED//aspirin", None, 10), (1, 21, HEART, 68.0, 10)]
     tracks = tracks_of(hospital(tmp_path / "h", events, [(1, 24, True, 10)]))
     (row,) = gather_bags(tracks, signatures(tracks.codes), Form("events")).features
-    heart, aspirin = signatures([HEART, "MED//aspirin"])
+    heart, aspirin = 64 * signatures([HEART, "MED//aspirin"])
     six, day, everything = np.split(row, 3)
     np.testing.assert_allclose(six[:64], (heart + aspirin) / 2, atol=1e-6)
     np.testing.assert_allclose(six[65:129], -heart / 2, atol=1e-6)
@@ -145,6 +145,62 @@ def test_a_bag_is_the_mean_of_what_precedes_by_hand(tmp_path):
     np.testing.assert_allclose(day[:64], (2 * heart + aspirin) / 3, atol=1e-6)
     np.testing.assert_allclose(day[65:129], 0, atol=1e-6)
     np.testing.assert_array_equal(day, everything)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 60), st.integers(-1, 2), st.sampled_from([np.nan, 81.0])), max_size=60),
+    ahead=st.integers(0, 3),
+    time=st.booleans(),
+    value=st.booleans(),
+)
+def test_bags_are_what_their_definition_says(steps, ahead, time, value):
+    form, vectors = Form("events", time=time, value=value, events=16), np.eye(3, dtype=np.float32)
+    codes = ("MED//a", "MED//b", "MED//c")
+    steps = sorted(((at, which < 0, which, number) for at, which, number in steps), key=lambda step: step[:2])
+    standing = [(STANDING, which, 81.0) for which in range(ahead)]
+    timed = [(at * 3_600_000_000, which, np.nan if which < 0 else number) for at, _, which, number in steps]
+    tracks = track_by_hand([*standing, *timed, (61 * 3_600_000_000, MARK, np.nan)], codes)
+    rows = gather_bags(tracks, vectors, form).features
+    expected = []
+    for moment in np.flatnonzero(tracks.code == MARK).tolist():
+        events = [at for at in range(ahead, moment) if tracks.code[at] != MARK][-(16 - ahead) :]
+        now, row = tracks.time[moment], []
+        for hours in (6, 24, None) if time else (None,):
+            kept = [at for at in events if hours is None or tracks.time[at] >= now - hours * 3_600_000_000]
+            kept = list(range(ahead)) * (hours is None) + kept
+            number = np.nan_to_num(np.log1p(tracks.value[kept]) / 3)
+            each = vectors[tracks.code[kept]]
+            row += [3 * each.sum(0) / max(len(kept), 1), [np.log1p(len(kept)) / 3]]
+            if value:
+                having = (~np.isnan(tracks.value[kept])).sum()
+                row += [3 * (each * number[:, None]).sum(0) / max(len(kept), 1), [np.log1p(having) / 3]]
+        expected.append(np.concatenate(row))
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
+    nobody = gather_bags(tracks.take(np.zeros(0, np.int64)), vectors, form)
+    assert nobody.features.shape == (0, rows.shape[1])
+
+
+def track_by_hand(steps, codes):
+    """One track of (microseconds, code, number)."""
+    time, code, value = (np.array(each) for each in zip(*steps, strict=True))
+    return Tracks(
+        subject_id=np.array([1]),
+        stay_id=np.array([1]),
+        starts=np.array([0, len(code)]),
+        codes=codes,
+        code=code.astype(np.int32),
+        time=time.astype(np.int64),
+        value=value.astype(np.float32),
+        answer=np.where(code == MARK, 1, np.nan).astype(np.float32),
+        static=np.full((1, 2), np.nan, np.float32),
+    )
+
+
+def test_labels_of_the_other_kind_are_refused(tmp_path):
+    folder = hospital(tmp_path / "h", [(1, 1, HEART, 90.0, 10)], [(1, 24, True, 10)])
+    with pytest.raises(ProfileError, match="1 labels lack a float_value"):
+        Asked.of(read_labels(folder, "asked"), binary=False, hourly=False)
 
 
 def test_the_state_in_words_by_hand(tmp_path):
@@ -264,16 +320,12 @@ def test_hospitals_that_exchange_nothing_have_the_same_vectors(tmp_path):
     events=st.sampled_from([16, 17, 32]),
 )
 def test_every_moment_is_answered_once_and_sees_at_least_half_of_what_is_kept(steps, ahead, events):
-    code = np.array([0] * ahead + [MARK if moment else 0 for moment in steps] + [MARK], np.int32)
-    time = np.arange(len(code), dtype=np.int64)
-    time[:ahead] = STANDING
-    nothing = np.full(len(code), np.nan, np.float32)
-    tracks = Tracks(
-        np.array([1]), np.array([1]), np.array([0, len(code)]), ("MED//a",), code, time, nothing,
-        np.where(code == MARK, np.float32(1), np.nan), np.full((1, 2), np.nan, np.float32),
-    )  # fmt: skip
+    code = [0] * ahead + [MARK if moment else 0 for moment in steps] + [MARK]
+    tracks = track_by_hand(
+        [(STANDING if at < ahead else at, each, np.nan) for at, each in enumerate(code)], ("MED//a",)
+    )
     windows = cut_windows(tracks, events=events)
-    assert sorted(windows.step[windows.asked].tolist()) == np.flatnonzero(code == MARK).tolist()
+    assert sorted(windows.step[windows.asked].tolist()) == np.flatnonzero(tracks.code == MARK).tolist()
     for begin, end in zip(windows.starts[:-1], windows.starts[1:], strict=True):
         own = windows.step[begin:end]
         assert own[:ahead].tolist() == list(range(ahead))
