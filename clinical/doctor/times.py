@@ -76,8 +76,8 @@ def _after_discharge(shard: Shard) -> Counts:
 
 AFTER_DISCHARGE = Check(
     "event-after-discharge", "doubtful", "rows",
-    "Events of an admission lie more than a day after its discharge (billing, notes, scores and cultures may, and do not "
-    "count).",
+    "Events of an admission lie more than a day after its discharge (billing, notes, scores and cultures may, and do "
+    "not count).",
     "Take the admission of an event by its time, or correct the time at the source.",
     shard=_after_discharge,
 )  # fmt: skip
@@ -243,7 +243,7 @@ ONLY_DAYS = Check(
 
 
 def _afterwards(shard: Shard) -> NDArray[np.bool_]:
-    """Tell which events may stand after the end: coded, written, computed, administrative, or results that come in late."""
+    """Tell which events may stand after the end: coded, written, administrative, or results that come in late."""
     return icd_rows(shard) | shard.starting(
         NOTE_PREFIX, "MICRO//", "SCORE//", "DRG//", "PROC//", "DISCHARGE", "VISIT//", "OBSERVATION_PERIOD//"
     )

@@ -7,6 +7,7 @@ histograms of fixed public bins, so that they add up over shards whatever the nu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from clinical.features.concepts import Concept
 
 _EDGES: Final = np.concatenate([[-np.inf], np.logspace(-4, 6, 801)])  # steps of 3 %, the first for all that is smaller
-_FEWEST: Final = 20  # numbers, for a median to say anything
+_FEWEST: Final = 20  # numbers, for their shares to say anything
+_FEWEST_PATIENTS: Final = 20  # for a median to speak of a unit and not of a few sick people
 _FAR, _NEAR = 2.9, 1.5  # usual deviations: a median this far is not credible, one this near is
 _TAIL: Final = 0.1  # the tenth of the numbers nearest to usual; sick patients alone leave it where it belongs
 _HALF: Final = 0.5
@@ -145,34 +147,47 @@ WITHOUT_UNIT = Check(
 )  # fmt: skip
 
 
-def unit_histograms(shard: Shard) -> dict[tuple[int, float], NDArray[np.int64]]:
-    """Count the numbers of each (concept, factor to its unit) in fixed bins: int64 [bins] each."""
-    found: dict[tuple[int, float], NDArray[np.int64]] = {}
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """The numbers of one variable in one unit: how many in each fixed bin, int64 [bins], and of how many patients."""
+
+    histogram: NDArray[np.int64]
+    patients: int
+
+
+Filings = dict[tuple[int, float], Filed]
+"""By concept and the factor that brings its numbers to the concept's unit."""
+
+
+def unit_histograms(shard: Shard) -> Filings:
+    """Gather the numbers of every variable and unit."""
+    found: Filings = {}
     there = ~np.isnan(shard.value)
     kinds = [(_named(code), _factor(code)) for code in shard.codes]
     for kind in sorted({kind for kind in kinds if kind[0] >= 0 and kind[1]}):
         rows = shard.where(each == kind for each in kinds) & there
         if rows.any():
             bins = np.searchsorted(_EDGES, shard.value[rows], side="right") - 1
-            found[kind] = np.bincount(bins, minlength=len(_EDGES)).astype(np.int64)
+            found[kind] = Filed(np.bincount(bins, minlength=len(_EDGES)), len(np.unique(shard.patient[rows])))
     return found
 
 
-def _together(parts: list[dict[tuple[int, float], NDArray[np.int64]]]) -> dict[tuple[int, float], NDArray[np.int64]]:
-    total: dict[tuple[int, float], NDArray[np.int64]] = {}
+def _together(parts: list[Filings]) -> Filings:
+    total: Filings = {}
     for part in parts:
-        for kind, counts in part.items():
-            total[kind] = total.get(kind, 0) + counts
+        for kind, more in part.items():
+            known = total.get(kind, Filed(np.zeros(len(_EDGES), np.int64), 0))
+            total[kind] = Filed(known.histogram + more.histogram, known.patients + more.patients)
     return total
 
 
-def _two_units(_: Hospital, parts: list[dict[tuple[int, float], NDArray[np.int64]]]) -> Counts | None:
+def _two_units(_: Hospital, parts: list[Filings]) -> Counts | None:
     total = _together(parts)
     if not total:
         return None
     of_concept: dict[int, list[int]] = {}
-    for kind, counts in total.items():
-        of_concept.setdefault(kind[0], []).append(int(counts.sum()))
+    for kind, filed in total.items():
+        of_concept.setdefault(kind[0], []).append(int(filed.histogram.sum()))
     return {_label(each): Count(min(rows)) for each, rows in of_concept.items() if len(rows) > 1}
 
 
@@ -185,16 +200,16 @@ TWO_UNITS = Check(
 )  # fmt: skip
 
 
-def _mislabelled(_: Hospital, parts: list[dict[tuple[int, float], NDArray[np.int64]]]) -> Counts | None:
+def _mislabelled(_: Hospital, parts: list[Filings]) -> Counts | None:
     total = _together(parts)
     if not total:
         return None
     counts: Counts = {}
-    for (number, factor), histogram in total.items():
-        concept = read_concepts()[number]
-        rows = int(histogram.sum())
-        if rows >= _FEWEST and _looks_like_another(concept, histogram, factor):
-            counts[_label(number)] = Count(rows)
+    for (number, factor), filed in total.items():
+        if filed.patients < _FEWEST_PATIENTS:
+            continue
+        if _looks_like_another(read_concepts()[number], filed.histogram, factor):
+            counts[_label(number)] = Count(int(filed.histogram.sum()), filed.patients)
     return counts
 
 
