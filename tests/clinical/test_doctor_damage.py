@@ -36,9 +36,8 @@ def ward(tmp_path_factory):
     return healthy(patients=12).write(tmp_path_factory.mktemp("whole") / "ward")
 
 
-def _retype(table: pa.Table, column: int, kind: pa.DataType) -> pa.Table:
+def _retype(table: pa.Table, place: int, kind: pa.DataType) -> pa.Table:
     """Cast a column, or fill it with nulls of the type where it cannot be cast."""
-    place = column % table.num_columns
     try:
         values = table.column(place).cast(kind, safe=False)
     except (pa.ArrowException, ValueError):
@@ -46,28 +45,31 @@ def _retype(table: pa.Table, column: int, kind: pa.DataType) -> pa.Table:
     return table.set_column(place, table.schema.names[place], values)
 
 
-def _damage_table(table: pa.Table, draw) -> pa.Table:
-    column = draw(st.integers(0, 20))
-    kind = draw(st.sampled_from(("drop", "retype", "empty", "rename", "double", "nulls", "repeat", "shuffle")))
-    place = column % max(table.num_columns, 1)
-    if kind == "empty" or not table.num_columns:
-        return table[:0]
-    if kind == "drop":
-        return table.drop_columns([table.schema.names[place]])
-    if kind == "retype":
-        return _retype(table, column, draw(st.sampled_from(TYPES)))
-    if kind == "rename":
-        return table.rename_columns(
-            [draw(st.text(max_size=5)) if i == place else n for i, n in enumerate(table.schema.names)]
-        )
-    if kind == "double":
-        return table.append_column(table.schema.names[place], table.column(place))
-    if kind == "nulls":
-        return table.set_column(place, table.schema.names[place], pa.nulls(len(table), table.schema.types[place]))
-    if kind == "repeat":
-        return pa.concat_tables([table, table])
+def _shuffle(table: pa.Table, draw) -> pa.Table:
+    """Put the first rows into another order."""
     order = draw(st.permutations(range(min(len(table), 6))))
     return table.take(pa.array([*order, *range(len(order), len(table))], pa.int64()))
+
+
+def _rename(table: pa.Table, place: int, name: str) -> pa.Table:
+    return table.rename_columns([name if place == each else old for each, old in enumerate(table.column_names)])
+
+
+def _damage_table(table: pa.Table, draw) -> pa.Table:
+    """Do one thing to a table that no writer of ours does."""
+    place = draw(st.integers(0, 20)) % max(table.num_columns, 1)
+    name = table.column_names[place] if table.num_columns else ""
+    damages = {
+        "empty": lambda: table[:0],
+        "drop": lambda: table.drop_columns([name]),
+        "retype": lambda: _retype(table, place, draw(st.sampled_from(TYPES))),
+        "rename": lambda: _rename(table, place, draw(st.text(max_size=5))),
+        "double": lambda: table.append_column(name, table.column(place)),
+        "nulls": lambda: table.set_column(place, name, pa.nulls(len(table), table.schema.types[place])),
+        "repeat": lambda: pa.concat_tables([table, table]),
+        "shuffle": lambda: _shuffle(table, draw),
+    }
+    return damages[draw(st.sampled_from(sorted(damages)))]() if table.num_columns else table
 
 
 def _damage_bytes(path: Path, draw) -> None:
@@ -80,7 +82,7 @@ def _damage_bytes(path: Path, draw) -> None:
     path.write_bytes(bytes(data))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_to_the_tables_ends_in_a_traceback(ward, data):
     with tempfile.TemporaryDirectory() as scratch:
@@ -97,10 +99,10 @@ def test_no_damage_to_the_tables_ends_in_a_traceback(ward, data):
             except (pa.ArrowException, OSError, ValueError):  # damaged before, or of a type parquet cannot hold
                 continue
         found = _examined(folder)
-        assert isinstance(found, Examination | str)
+        assert isinstance(found, Examination) or "\n" not in found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(("metadata/dataset.json", "metadata/ingest.json")),
     value=st.recursive(
@@ -121,15 +123,15 @@ def test_no_content_of_a_metadata_file_ends_in_a_traceback(ward, name, value):
         folder = Path(scratch) / "ward"
         shutil.copytree(ward, folder)
         (folder / name).write_text(json.dumps(value), encoding="utf-8")
-        assert isinstance(_examined(folder), Examination | str)
+        found = _examined(folder)
+        assert isinstance(found, Examination) or "\n" not in found
 
 
 def _examined(folder: Path) -> Examination | str:
     try:
         return examine(folder, terms=lambda _: TERMS, now_us=NOW)
-    except ProfileError as line:
-        assert "\n" not in str(line)
-        return str(line)
+    except ProfileError as refusal:
+        return str(refusal)
 
 
 def _findings(folder: Path, severity: str) -> dict[tuple[str, str], tuple[int, int]]:
@@ -138,13 +140,13 @@ def _findings(folder: Path, severity: str) -> dict[tuple[str, str], tuple[int, i
 
 
 @pytest.mark.skipif(not (DATA / "mimic_iv_demo").is_dir(), reason="the open MIMIC-IV demo is not here")
-def test_the_mimic_iv_demo_has_nothing_wrong_and_three_doubts(tmp_path):
+def test_the_mimic_iv_demo_has_nothing_wrong_and_two_doubts(tmp_path):
     from clinical.sources.mimic_iv import ingest_mimic_iv
 
     ingest_mimic_iv(DATA / "mimic_iv_demo", tmp_path / "out")
     assert _findings(tmp_path / "out", "wrong") == {}
     assert _findings(tmp_path / "out", "doubtful") == {
-        ("event-after-discharge", "time"): (9, 7),  # orders and transfers that the export itself dates so
+        ("event-after-discharge", "time"): (9, 6),  # orders and transfers that the export itself dates so
         ("time-of-day-lost", "VITAL//"): (3377, 0),  # omr, of outpatients, has days only; chartevents are not here
     }
 
@@ -153,7 +155,10 @@ def test_the_mimic_iv_demo_has_nothing_wrong_and_three_doubts(tmp_path):
 def test_the_eicu_demo_has_one_patient_who_dies_twice(tmp_path):
     from clinical.sources.eicu import ingest_eicu
 
-    ingest_eicu(DATA / "eicu_demo", tmp_path / "out")
+    (tmp_path / "src").mkdir()
+    for name in ("patient", "hospital", "diagnosis"):
+        (tmp_path / "src" / f"{name}.csv.gz").symlink_to(DATA / "eicu_demo" / f"{name}.csv.gz")
+    ingest_eicu(tmp_path / "src", tmp_path / "out")
     assert _findings(tmp_path / "out", "wrong") == {("birth-or-death-twice", "DEATH"): (1, 1)}
     notes = _findings(tmp_path / "out", "note")
     assert notes["diagnosis-entered-in-stay", "DIAG// and PROC//"] == (30630, 1110)
