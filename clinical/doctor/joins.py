@@ -67,10 +67,12 @@ def _shared(parts: list[NDArray[np.int64]], column: str) -> Counts | None:
 
 
 def _stay_in_two_admissions(shard: Shard) -> Counts:
-    number, there = shard.numbers("hadm_id")
-    both = there & (shard.stays.of_row >= 0)
-    pairs = np.unique(np.stack([shard.stays.of_row[both], number[both]]), axis=1)
-    return _spans(shard, shard.stays, np.bincount(pairs[0], minlength=len(shard.stays.number)) > 1, "stay_id")
+    stay, admission = shard.stays.of_row, shard.admissions.of_row
+    both = (stay >= 0) & (admission >= 0)
+    width = max(len(shard.admissions.number), 1)
+    pairs = np.unique(stay[both] * width + admission[both])
+    several = np.bincount(pairs // width, minlength=len(shard.stays.number)) > 1
+    return _spans(shard, shard.stays, several, "stay_id")
 
 
 STAY_IN_TWO_ADMISSIONS = Check(

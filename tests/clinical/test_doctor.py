@@ -14,6 +14,7 @@ from rich.console import Console
 
 from clinical.doctor import CHECKS
 from clinical.doctor.examination import NETWORK, examine
+from clinical.doctor.findings import SEVERITIES
 from clinical.doctor.hospital import SiteTerms
 from clinical.doctor.view import show
 from clinical.events import ProfileError
@@ -504,6 +505,16 @@ def test_every_check_has_a_planted_fault_and_a_name_of_its_own():
     names = [check.id for checks in CHECKS.values() for check in checks]
     assert len(names) == len(set(names))
     assert sorted(names) == sorted([*planted, *NETWORK_FAULTS, *CELL_FAULTS])
+
+
+def test_the_documentation_lists_every_check_under_its_severity():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    for group, checks in CHECKS.items():
+        cells = [
+            ", ".join(f"`{check.id}`" for check in checks if check.severity == severity) for severity in SEVERITIES
+        ]
+        assert f"| {group} | {' | '.join(cells)} |" in page
+    assert f"{sum(map(len, CHECKS.values()))} checks" in page
 
 
 def test_a_hospital_in_order_has_no_finding_and_every_check_was_asked(tmp_path):
