@@ -25,6 +25,7 @@ COMMANDS = {
 }
 # commands of a group that need more than the group's own room may import
 ADDED = {
+    "data": {"doctor": ("clients.commands", "doctor")},
     "ledger": {"plan": ("clients.commands", "plan")},
     "audit": {
         "report": ("reports.commands", "report"),

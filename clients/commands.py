@@ -1,4 +1,4 @@
-"""The hospital's own commands: what a study would cost here, before it runs."""
+"""The hospital's own commands: what is wrong with its data, and what a study would cost here, before it runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from clients.forecast import Forecast
+    from clinical.doctor.hospital import SiteTerms
     from study.protocol import Study
 
 
@@ -38,6 +39,44 @@ def plan(
     answer = forecast(proposed, locate(proposed, {key: value for key, value in places.items() if value is not None}))
     typer.echo(_describe(proposed, answer))
     raise typer.Exit(0 if answer.refusal is None else 1)
+
+
+def doctor(
+    path: Annotated[Path, typer.Argument(help="A hospital, or a folder of hospitals.")],
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything asked and found here.")
+    ] = None,
+) -> None:
+    """Say what is wrong with the hospital or network at PATH, in counts and without a cell.
+
+    Counts are exact: what is printed and written is for the hospital itself. Exits 1 where a study would be wrong.
+    """
+    import json
+    import time
+
+    from clinical.doctor.examination import examine
+    from clinical.doctor.view import show
+
+    examination = examine(path, terms=_terms, now_us=time.time_ns() // 1000)
+    if as_json is not None:
+        as_json.write_text(json.dumps(examination.record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    show(examination)
+    raise typer.Exit(1 if examination.wrong else 0)
+
+
+def _terms(hospital: Path) -> SiteTerms:
+    """What a hospital's policy and the default study ask of its data."""
+    from clients.policy import PolicyRefusal, read_policy
+    from clinical.doctor.hospital import SiteTerms
+    from clinical.site_policy import POLICY_FILE
+    from study.defaults import build
+
+    batch = build().training.batch_patients
+    try:
+        policy = read_policy(hospital / POLICY_FILE)
+    except PolicyRefusal as refusal:
+        return SiteTerms(batch_patients=batch, refusal=str(refusal))
+    return SiteTerms(policy.minimum_patients, policy.minimum_cell, batch)
 
 
 def _describe(study: Study, answer: Forecast) -> str:

@@ -92,6 +92,8 @@ def _checked(labels: pa.Table, path: Path) -> pa.Table:
     missing = [name for name in LABEL_SCHEMA.names if name not in labels.column_names]
     if missing:
         raise ProfileError(f"{path}: labels lack the column {missing[0]!r}; they have {', '.join(LABEL_SCHEMA.names)}")
+    if len(set(labels.column_names)) < labels.num_columns:
+        raise ProfileError(f"{path}: a column appears twice; every column of a label table has its own name")
     try:
         table = labels.select(LABEL_SCHEMA.names).cast(LABEL_SCHEMA)
     except (pa.ArrowInvalid, ValueError):
