@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from clinical.cohorts.attrition import Labelled
     from clinical.cohorts.records import Record
 
-__all__ = ["CohortReceipt", "check_tasks", "derive_labels", "find_obstacles", "list_derivable"]
+__all__ = ["CohortReceipt", "check_tasks", "derive_labels", "find_obstacles", "label_shards", "list_derivable"]
 
 _COLUMNS: Final = ("subject_id", "time", "code", "numeric_value", "hadm_id", "stay_id")
 _ENDING_COLUMNS: Final = ("subject_id", "time", "code", "hadm_id", "text_value")
@@ -132,15 +132,35 @@ def derive_labels(
     check_tasks(hospital, tasks, find_obstacles(hospital))
     codes, _ = _take_stock(hospital)
     receipts = {task: _open(task, codes) for task in tasks}
+    labels = label_shards(hospital, tasks, receipts=receipts, progress=progress)
+    return [_write(hospital, receipts[task], labels[task]) for task in tasks]
+
+
+def label_shards(
+    hospital: Path,
+    tasks: Sequence[str],
+    *,
+    receipts: Mapping[str, CohortReceipt] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, pa.Table]:
+    """Label a hospital shard by shard without writing anything; see `derive_labels`.
+
+    Args:
+        hospital: the hospital's folder.
+        tasks: names out of `LABELLERS`, checked already.
+        receipts: by task; the cohort's counts are added to them.
+        progress: called with 1 for each shard.
+    """
     tables: dict[str, list[pa.Table]] = {task: [] for task in tasks}
     for record in _records(hospital):
         for task in tasks:
             labelled = LABELLERS[task].label(record)
-            receipts[task].add(labelled)
             tables[task].append(labelled.labels)
+            if receipts is not None:
+                receipts[task].add(labelled)
         if progress is not None:
             progress(1)
-    return [_write(hospital, receipts[task], pa.concat_tables(tables[task])) for task in tasks]
+    return {task: pa.concat_tables(found) for task, found in tables.items()}
 
 
 def check_tasks(hospital: Path, tasks: Sequence[str], obstacles: Mapping[str, str]) -> None:
@@ -169,10 +189,11 @@ def _write(hospital: Path, receipt: CohortReceipt, labels: pa.Table) -> CohortRe
 
 def _records(hospital: Path) -> Iterator[Record]:
     """Read the hospital one shard at a time; texts only of discharges."""
+    known, _ = _take_stock(hospital)
     everything = scan_events(hospital, columns=_COLUMNS)
     endings = scan_events(hospital, prefixes=["DISCHARGE"], columns=_ENDING_COLUMNS)
     for events, ending in zip(everything, endings, strict=True):
-        yield read_record(events, ending)
+        yield read_record(events, ending, known=known)
 
 
 def _take_stock(hospital: Path) -> tuple[set[str], bool]:
@@ -192,6 +213,6 @@ def list_derivable(hospital: Path) -> Mapping[str, str]:
     said = {}
     for task, obstacle in find_obstacles(hospital).items():
         derived = (Path(hospital) / FOLDER / f"{task}.json").is_file()
-        own = ("labels derived here; " if derived else "labels of its source; ") if task in there else ""
+        own = ("has labels, derived here; " if derived else "has labels, brought along; ") if task in there else ""
         said[task] = own + (f"cannot be derived: {obstacle}" if obstacle else "can be derived")
     return said

@@ -15,6 +15,7 @@ import numpy as np
 
 from clinical.cohorts.measurements import find_sign
 from clinical.cohorts.records import HOUR_US
+from clinical.cohorts.signs import sign_codes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ def first_suspicions(record: Record) -> np.ndarray:
     doses = doses.sort_values(["subject_id", "time"], kind="stable", ignore_index=True)
     going_on = doses[continuous_doses(doses, record.deaths)]
     cultures = find_sign(record, "cultures")[["subject_id", "time"]]
-    return _first_in_stay(record, _suspected(going_on, cultures, alone=not len(cultures)))
+    return _first_in_stay(record, _suspected(going_on, cultures, alone=not sign_codes("cultures", record.known)))
 
 
 def continuous_doses(doses: pd.DataFrame, deaths: pd.Series) -> np.ndarray:

@@ -40,10 +40,12 @@ class Record:
         events: subject_id, time (int64 microseconds), code (category), value (float64, NaN without one), hadm_id and
             stay_id (-1 without one); in order of patient and time. Events without a time stand at the beginning.
         endings: one row a ``DISCHARGE``: subject_id, time, hadm_id, text; the text may name the destination.
+        known: every code of the hospital, of other shards too; what it never records is not the same as nothing found.
     """
 
     events: pd.DataFrame
     endings: pd.DataFrame
+    known: frozenset[str]
 
     def of(self, codes: Iterable[str]) -> pd.DataFrame:
         """Give the events with one of these codes, with a time."""
@@ -130,7 +132,7 @@ class Record:
 
         By the event's own stay where it names one, else the last stay of the patient that had begun.
         """
-        numbered = self.stays.reset_index(names="row").set_index("stay_id")["row"]
+        numbered = self.stays.reset_index(names="row").drop_duplicates("stay_id").set_index("stay_id")["row"]
         named = events["stay_id"].map(numbered).fillna(NOBODY).to_numpy(np.int64)
         loose = (events["stay_id"] == NOBODY).to_numpy()
         return np.where(loose, last_begun(events, self.stays), named)
@@ -177,12 +179,13 @@ def _followed(admissions: pd.DataFrame) -> np.ndarray:
     return following
 
 
-def read_record(events: pa.Table, endings: pa.Table) -> Record:
+def read_record(events: pa.Table, endings: pa.Table, *, known: Iterable[str] = ()) -> Record:
     """Make a record of one shard.
 
     Args:
         events: subject_id, time, code, numeric_value, hadm_id, stay_id of whole patients, ordered by patient and time.
-        endings: subject_id, time, hadm_id, text_value of their ``DISCHARGE`` events.
+        endings: subject_id, time, code, hadm_id, text_value of their ``DISCHARGE`` events.
+        known: every code of the hospital; those of the shard count in any case.
     """
     import pandas as pd
 
@@ -205,7 +208,7 @@ def read_record(events: pa.Table, endings: pa.Table) -> Record:
             "text": pd.Series(timed["text_value"].to_pylist(), dtype=object),
         }
     )
-    return Record(frame, told)
+    return Record(frame, told, frozenset(known) | frozenset(frame["code"].cat.categories))
 
 
 def _numbers(column: pa.ChunkedArray, *, missing: int) -> np.ndarray:

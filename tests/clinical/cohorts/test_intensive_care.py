@@ -30,7 +30,9 @@ def test_twelve_hours_without_a_measurement_are_allowed_and_thirteen_are_not():
         silent = range(6, 6 + hours)
         whole = stay(patient, patient, 40)
         start = next(row["time"] for row in whole if row["code"] == "ICU//IN")
-        return [row for row in whole if row["code"] != RATE or (row["time"] - start).total_seconds() / 3600 not in silent]
+        return [
+            row for row in whole if row["code"] != RATE or (row["time"] - start).total_seconds() / 3600 not in silent
+        ]
 
     assert base_cohort(record_of(gap(1, 12), gap(2, 13))).kept["stay_id"].tolist() == [1]
 
@@ -70,7 +72,7 @@ def test_a_death_on_the_day_of_a_discharge_without_a_destination_was_in_hospital
 def test_kidney_function_is_the_median_after_24_and_up_to_48_hours():
     measured = [(24.0, 9.0), (24.5, 1.0), (36, 2.0), (48.0, 4.0), (48.1, 9.0)]
     events = stay(1, 10, 48) + [event(1, hour, CREATININE, value, stay=10) for hour, value in measured]
-    nothing = stay(2, 20, 60) + [event(2, 20, CREATININE, 1.0, stay=20)]
+    nothing = [*stay(2, 20, 60), event(2, 20, CREATININE, 1.0, stay=20)]
     labelled = label_kidney_function(record_of(events, nothing, stay(3, 30, 47.9)))
     assert answers(labelled.labels) == {(10, 24.0): 2.0}
     assert labelled.excluded["no creatinine on the second day"] == 1
@@ -78,7 +80,7 @@ def test_kidney_function_is_the_median_after_24_and_up_to_48_hours():
 
 
 def test_creatinine_without_a_stay_counts_for_the_stay_that_runs():
-    events = stay(1, 10, 50) + [event(1, 30, CREATININE, 1.5)]
+    events = [*stay(1, 10, 50), event(1, 30, CREATININE, 1.5)]
     assert answers(label_kidney_function(record_of(events)).labels) == {(10, 24.0): 1.5}
 
 

@@ -67,8 +67,8 @@ def test_an_injury_of_an_earlier_admission_does_not_count():
 
 
 def test_a_baseline_above_four_leaves_the_stay_out():
-    failed = stay(1, 10, 30) + [event(1, 3, CREATININE, 4.1, stay=10)]
-    kept = stay(2, 20, 30) + [event(2, -1, CREATININE, 3.9), event(2, 3, CREATININE, 4.1, stay=20)]
+    failed = [*stay(1, 10, 30), event(1, 3, CREATININE, 4.1, stay=10)]
+    kept = [*stay(2, 20, 30), event(2, -1, CREATININE, 3.9), event(2, 3, CREATININE, 4.1, stay=20)]
     labelled = label_kidney_injury(record_of(failed, kept))
     assert labelled.excluded["baseline creatinine above 4 mg/dL"] == 1
     assert labelled.asked == 1
@@ -93,7 +93,9 @@ def test_a_rate_needs_a_covered_window():
     rates = urine_rates(urine, hours=6)
     assert np.isnan(rates[0])  # shorter than the window
     assert rates[1] == pytest.approx(20.0)
-    assert rates[2] == pytest.approx((20 + 60 + 10) / 6)  # an hour of the first record, three of the second, two of its own
+    assert rates[2] == pytest.approx(
+        (20 + 60 + 10) / 6
+    )  # an hour of the first record, three of the second, two of its own
     assert np.isnan(rates[3])  # 32 hours of silence say nothing
     assert rates[4] == pytest.approx(5.0)
 

@@ -58,7 +58,10 @@ def test_no_row_of_the_grid_changes_when_the_future_does(tmp_path_factory, name,
     task = PREDICTION_TASKS[name]
     folder = tmp_path_factory.mktemp("leak")
     future = [event(1, hour + after, code, value, stay=1) for after, code, value in changes]
-    worlds = [hospital_of(folder / "a", complete(1), complete(2)), hospital_of(folder / "b", complete(1), complete(2), future)]
+    worlds = [
+        hospital_of(folder / "a", complete(1), complete(2)),
+        hospital_of(folder / "b", complete(1), complete(2), future),
+    ]
     for world in worlds:
         derive_labels(world, [name])
     plain, planted = (read_stays(world, task) for world in worlds)

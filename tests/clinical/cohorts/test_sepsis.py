@@ -94,7 +94,9 @@ def test_sepsis_sets_in_when_the_score_has_risen_by_two_in_the_window():
     scores = np.zeros((4, 169), np.int64)
     scores[:, 20:] = 2
     scores[1, 10:] = 2
-    assert sepsis_onsets(scores, np.array([0.0, 40.0, 80.0, NAN]))[[0, 3]].tolist() == pytest.approx([20.0, NAN], nan_ok=True)
+    assert sepsis_onsets(scores, np.array([0.0, 40.0, 80.0, NAN]))[[0, 3]].tolist() == pytest.approx(
+        [20.0, NAN], nan_ok=True
+    )
     found = sepsis_onsets(scores, np.array([0.0, 40.0, 80.0, -5.0]))
     assert found[1] == 10.0
     assert np.isnan(found[2])  # the window begins at hour 32, where the score stands at 2 already
