@@ -1,4 +1,4 @@
-"""`wardround data`: make, bring in, divide, describe and embed hospitals. A thin edge: parse, call, show.
+"""`wardround data`: make, bring in, label, divide, describe and embed hospitals. A thin edge: parse, call, show.
 
 A mistake of the user's arrives here as a ValueError or OSError with one clear line and is left to `wardround`, which
 prints that line and exits with 2. Everything heavy is imported by the command that needs it, so that help is instant.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clinical.cohorts.commands import label
 from clinical.progress import show_progress
 from clinical.site_policy import write_default_policy
 from clinical.sources.commands import ingest_app
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["app", "ingest_app", "write_default_policy"]
 
 app = typer.Typer(
-    help="Make, bring in, divide, describe and embed hospitals.", no_args_is_help=True, add_completion=False
+    help="Make, bring in, label, divide, describe and embed hospitals.", no_args_is_help=True, add_completion=False
 )
 app.add_typer(ingest_app, name="ingest")
+app.command()(label)
 
 Out = Annotated[Path, typer.Argument(help="Folder to write; absent or empty.")]
 Where = Annotated[Path, typer.Argument(help="A hospital, or a folder of hospitals.")]

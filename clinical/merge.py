@@ -17,6 +17,7 @@ from meds import schema as meds
 
 from clinical.events import HospitalWriter, read_manifest, read_splits, scan_events, write_splits
 from clinical.labels import list_labels, read_labels, write_labels
+from clinical.tasks import asks_about_admissions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ class Site:
     """A hospital as part of a whole: where it is, and by how much each kind of its numbers is moved."""
 
     path: Path
-    offsets: Mapping[str, int]
+    offsets: dict[str, int]
 
     def scan(self, *, prefixes: Sequence[str] = (), columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Read the events shard by shard, as `scan_events` does, with the moved numbers."""
@@ -42,11 +43,12 @@ class Site:
 
     def labels(self, task: str) -> pa.Table:
         """Read a task's labels, as `clinical.labels.read_labels` does, with the moved numbers."""
-        return self._moved(read_labels(self.path, task))
+        named = "hadm_id" if asks_about_admissions(task) else "stay_id"  # what the labels' stay_id is a number of
+        return self._moved(read_labels(self.path, task), self.offsets | {"stay_id": self.offsets[named]})
 
-    def _moved(self, events: pa.Table) -> pa.Table:
+    def _moved(self, events: pa.Table, offsets: Mapping[str, int] | None = None) -> pa.Table:
         """Move the numbers of one table."""
-        for name, offset in self.offsets.items():
+        for name, offset in (self.offsets if offsets is None else offsets).items():
             position = events.schema.get_field_index(name)
             if offset and position >= 0:
                 events = events.set_column(position, events.field(position), pc.add(events.column(position), offset))

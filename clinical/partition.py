@@ -193,6 +193,8 @@ def _affected(hospital: Path) -> dict[str, NDArray[np.int64]]:
     affected = {}
     for task in list_labels(hospital):
         labels = read_labels(hospital, task)
+        if "codes" in labels.column_names:
+            continue
         yes = labels.filter(pc.fill_null(labels["boolean_value"], fill_value=False))
         affected[f"labels/{task}"] = pc.unique(yes["subject_id"]).to_numpy()
     return affected

@@ -94,8 +94,14 @@ def _check_variables(study: Study) -> None:
 
 
 def _check_fit(study: Study) -> None:
-    """Check that model and loss are made for the task."""
+    """Check that there are features for the task, and that model and loss are made for it."""
     coding = family_of(study.task.name) == "coding"
+    if not coding and "grid" not in find_prediction_task(study.task.name).form:
+        trained = ", ".join(name for name, task in PREDICTION_TASKS.items() if "grid" in task.form)
+        raise ProtocolError(
+            f"task.name = {study.task.name!r} asks about admissions, which the hourly grid of intensive care does not "
+            f"hold: its labels can be derived and not trained on yet; choose icd-coding, {trained}"
+        )
     kind = "binary" if coding else find_prediction_task(study.task.name).kind
     if PURPOSE[study.training.loss] != kind:
         fitting = ", ".join(name for name, purpose in PURPOSE.items() if purpose == kind)

@@ -122,7 +122,7 @@ def read_stays(hospital: Path, task: PredictionTask, *, variables: tuple[str, ..
     pieces: list[_Piece] = []
     for shard in scan_events(hospital, prefixes=_PREFIXES, columns=_COLUMNS):
         stays = _begun(shard, wanted)
-        pieces.append(_read_shard(shard, stays, hours=task.hours, first=len(found)))
+        pieces.append(_read_shard(shard, stays, task=task, first=len(found)))
         found += stays
     if not found:
         raise ProfileError(f"{hospital}: no stay of the task {task.name} has an ICU//IN event")
@@ -180,7 +180,7 @@ def _begun(shard: pa.Table, wanted: pa.Array) -> list[_Record]:
     return list(found.values())
 
 
-def _read_shard(shard: pa.Table, stays: list[_Record], *, hours: int, first: int) -> _Piece:
+def _read_shard(shard: pa.Table, stays: list[_Record], *, task: PredictionTask, first: int) -> _Piece:
     """Place a shard's measurements: by stay where the event names one, else by the patient's stay it falls into."""
     owner = _owner(shard, stays)
     row = np.flatnonzero(owner >= 0)
@@ -195,7 +195,9 @@ def _read_shard(shard: pa.Table, stays: list[_Record], *, hours: int, first: int
     spelled = codes.indices.to_numpy()[row]
     value = shard["numeric_value"].fill_null(np.nan).to_numpy()[row] * factor[spelled]
     which = concept[spelled]
-    kept = (which >= 0) & (hour >= 0) & (hour <= hours) & plausible(value, which)
+    kept = (which >= 0) & (hour >= 0) & (hour <= task.hours) & plausible(value, which)
+    if task.variables:
+        kept &= np.array([each.name in task.variables for each in read_concepts()])[which]
     time_order = np.argsort(since[kept], kind="stable")
     chosen = np.flatnonzero(kept)[time_order]
     facts = _facts(shard, stays, first=first)

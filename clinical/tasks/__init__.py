@@ -7,7 +7,9 @@ stay, declared in `clinical.tasks.prediction`).
 
 from clinical.tasks.prediction import PREDICTION_TASKS
 
-__all__ = ["TASKS", "family_of"]
+__all__ = ["NEXT_DIAGNOSIS", "TASKS", "asks_about_admissions", "family_of"]
+
+NEXT_DIAGNOSIS = "next-diagnosis"
 
 TASKS: dict[str, str] = {"icd-coding": "coding", **dict.fromkeys(PREDICTION_TASKS, "prediction")}
 
@@ -24,3 +26,13 @@ def family_of(task: str) -> str:
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}; there are: {', '.join(sorted(TASKS))}")
     return TASKS[task]
+
+
+def asks_about_admissions(task: str) -> bool:
+    """Tell whether the ``stay_id`` of a task's labels holds numbers of admissions, not of intensive-care stays.
+
+    >>> asks_about_admissions("long-stay"), asks_about_admissions("aki")
+    (True, False)
+    """
+    declared = PREDICTION_TASKS.get(task)
+    return task == NEXT_DIAGNOSIS or (declared is not None and declared.about == "admission")

@@ -1,8 +1,9 @@
 """Prediction tasks: which stays, at which moments, what may be seen, what is asked, and on which scale.
 
-A task is a declaration and nothing else. The labels lie with the hospital (`clinical.labels`); features up to and
-including a moment are made by `clinical.features`, which never looks past it. Definitions follow YAIB (van de Water et
-al., ICLR 2024, arXiv 2306.05109, section 3 and appendix).
+A task is a declaration and nothing else. The labels lie with the hospital (`clinical.labels`), which derives them from
+its events (`clinical.cohorts`) or got them with its source; features up to and including a moment are made by
+`clinical.features`, which never looks past it. Five definitions follow YAIB (van de Water et al., ICLR 2024, arXiv
+2306.05109, section 3 and appendix); docs/prediction.md says where the others come from.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from clinical.tasks.sight import ADMISSION_SIGHT, DISCHARGE_SIGHT, GRID_SIGHT, Sight
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 __all__ = ["PREDICTION_TASKS", "PredictionTask", "find_prediction_task"]
@@ -34,6 +39,10 @@ class PredictionTask:
         log: the answer is compared on the logarithmic scale, as its measurement is (`clinical.features.concepts`).
         limits: lowest and highest answer there can be; predictions are cut there.
         prior: about how often the answer is yes, as published; where a model starts.
+        about: a "stay" in intensive care or an "admission"; a label's ``stay_id`` holds the number of either.
+        form: which features a model of this task reads: the hourly "grid" of a stay, or all "events" before a moment.
+        sight: which events may be seen, beside the rule that none is later than the question.
+        variables: the concepts a model sees of the grid (`clinical.features.concepts`); empty means all of them.
     """
 
     name: str
@@ -47,6 +56,18 @@ class PredictionTask:
     log: bool = False
     limits: tuple[float, float] = (0.0, 1.0)
     prior: float = 0.0
+    about: Literal["stay", "admission"] = "stay"
+    form: tuple[Literal["grid", "events"], ...] = ("grid",)
+    sight: Sight = GRID_SIGHT
+    variables: tuple[str, ...] = ()
+
+    def sees(self, codes: Sequence[str], own: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """Tell which events a model may see; see `clinical.tasks.sight.Sight.sees`.
+
+        >>> find_prediction_task("mortality-24h").sees(["LAB//Sodium//mmol/L", "DEATH"]).tolist()
+        [True, False]
+        """
+        return self.sight.sees(codes, own)
 
     @property
     def start(self) -> float:
@@ -127,6 +148,37 @@ PREDICTION_TASKS: Final[dict[str, PredictionTask]] = {
             center=48.0,
             spread=48.0,
             limits=(0.0, 168.0),
+        ),
+        PredictionTask(
+            name="sepsis-vitals",
+            question="Does sepsis (Sepsis-3) set in within 4 hours, judged by six vital signs?",
+            kind="binary",
+            hourly=True,
+            hours=WEEK_HOURS,
+            prior=0.01,
+            variables=("hr", "temp", "resp", "sbp", "map", "o2sat"),
+        ),
+        PredictionTask(
+            name="long-stay",
+            question="Does the patient stay in hospital for more than 4 days, asked 24 hours after admission?",
+            kind="binary",
+            hourly=False,
+            hours=24,
+            prior=0.4,
+            about="admission",
+            form=("events",),
+            sight=ADMISSION_SIGHT,
+        ),
+        PredictionTask(
+            name="readmission-30d",
+            question="Is the patient admitted again within 30 days, asked at the discharge?",
+            kind="binary",
+            hourly=False,
+            hours=0,
+            prior=0.15,
+            about="admission",
+            form=("events",),
+            sight=DISCHARGE_SIGHT,
         ),
     )
 }
