@@ -101,6 +101,21 @@ def test_an_overfitted_model_without_privacy_is_caught_by_an_audit_that_passed_i
     assert "0 codes" not in (Path(record["command"].split()[3]) / "audit" / "audit.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["mlp-s", "gru"])
+def test_a_run_on_event_streams_is_audited_over_the_same_patients(wards, name):
+    grid = read_pool(wards, wards.conduct(**QUICK | {"model__name": name}))[1]
+    run, streams = read_pool(
+        wards, wards.conduct(**QUICK | {"model__name": name, "features__form": "events", "features__events": 32})
+    )
+    assert len(streams.member) == 150
+    np.testing.assert_array_equal(streams.member, grid.member)
+    np.testing.assert_array_equal(streams.patients.visits(), grid.patients.visits())
+    losses = streams.patients.losses(streams.patients.initial())
+    assert losses.shape == (150,)
+    assert np.isfinite(losses).all()
+    assert run.study.features.events == 32
+
+
 def test_a_run_with_privacy_is_not_accused_by_an_audit_that_would_have_caught_a_memory(wards):
     code, record = audit(wards, wards.conduct(**PRIVATE))
     assert record["self_test"]["passed"], record["self_test"]
