@@ -46,6 +46,7 @@ def check_names(study: Study) -> None:
     """
     _check("task.name", study.task.name, TASKS)
     _check_beside(study)
+    _check_form(study)
     _check_variables(study)
     _check("model.name", study.model.name, MODELS)
     _check("training.loss", study.training.loss, LOSSES)
@@ -78,8 +79,29 @@ def _check_beside(study: Study) -> None:
         )
 
 
+def _check_form(study: Study) -> None:
+    """Check that records can be read in the study's form for every task it asks."""
+    if family_of(study.task.name) != "prediction":
+        return
+    shown = set()
+    for name in study.task.names:
+        task = find_prediction_task(name)
+        shown.add(study.form.variables or task.variables)
+        if study.features.form not in task.forms:
+            about = " asks about admissions, which the hourly grid does not hold" if "grid" not in task.forms else ""
+            raise ProtocolError(
+                f"features.form = {study.features.form!r} is none of the task {name}{about}: choose "
+                f"{' or '.join(task.forms)}"
+            )
+    if study.features.form == "grid" and len(shown) > 1:
+        raise ProtocolError(
+            f"{', '.join(study.task.names)} see different variables of the grid: name those all may see in "
+            "features.variables"
+        )
+
+
 def _check_variables(study: Study) -> None:
-    """Check that variables are chosen only where there is a grid, and that there are such."""
+    """Check that variables are chosen only of a grid, that there are such, and that every task shows them."""
     if not study.features.variables.strip():
         return
     if family_of(study.task.name) != "prediction" or study.features.form != "grid":
@@ -91,17 +113,17 @@ def _check_variables(study: Study) -> None:
         find_concepts(study.form.variables)
     except ValueError as unknown:
         raise ProtocolError(f"features.variables: {unknown}") from None
+    for name in study.task.names:
+        allowed = find_prediction_task(name).variables
+        if allowed and (hidden := [variable for variable in study.form.variables if variable not in allowed]):
+            raise ProtocolError(
+                f"features.variables has {hidden[0]}, which the task {name} does not show: it shows {' '.join(allowed)}"
+            )
 
 
 def _check_fit(study: Study) -> None:
-    """Check that there are features for the task, and that model and loss are made for it."""
+    """Check that model and loss are made for the task."""
     coding = family_of(study.task.name) == "coding"
-    if not coding and "grid" not in find_prediction_task(study.task.name).form:
-        trained = ", ".join(name for name, task in PREDICTION_TASKS.items() if "grid" in task.form)
-        raise ProtocolError(
-            f"task.name = {study.task.name!r} asks about admissions, which the hourly grid of intensive care does not "
-            f"hold: its labels can be derived and not trained on yet; choose icd-coding, {trained}"
-        )
     kind = "binary" if coding else find_prediction_task(study.task.name).kind
     if PURPOSE[study.training.loss] != kind:
         fitting = ", ".join(name for name, purpose in PURPOSE.items() if purpose == kind)

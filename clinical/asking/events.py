@@ -9,7 +9,7 @@ import numpy as np
 from clinical.asking.split import Split, split_rows
 from clinical.features.groups import read_groups
 from clinical.features.tokens import read_titles, signatures, text_vectors
-from clinical.features.tracks import MARK, Asked, Sight, Tracks, read_tracks
+from clinical.features.tracks import MARK, Asked, Tracks, View, read_tracks
 from clinical.labels import read_labels
 from clinical.learning import Questions
 from clinical.streams import Streams
@@ -32,7 +32,7 @@ def read_events(hospital: Path, task: PredictionTask, reads: Reads, form: Form) 
         EncoderUnavailable: the form reads text and its encoder is not on this machine.
     """
     asked = Asked.of(read_labels(hospital, task.name), binary=task.kind == "binary", hourly=task.hourly)
-    tracks = read_tracks(hospital, asked, Sight(), events=form.events, longer=task.hourly)
+    tracks = read_tracks(hospital, asked, View.of_task(task), events=form.events, longer=task.hourly)
     groups = read_groups(hospital, tracks)
     parts = split_rows(hospital, tracks.subject_id)
     if form.kind == "text":

@@ -109,20 +109,21 @@ def read_stays(hospital: Path, task: PredictionTask, *, variables: tuple[str, ..
     Args:
         hospital: the hospital's folder, with labels for the task.
         task: says how many hours count and what kind of label there is.
-        variables: names of the concepts to lay out, in the order of `read_concepts` whatever theirs; empty for all.
+        variables: names of the concepts to lay out, in the order of `read_concepts` whatever theirs; empty for all
+            the task shows.
 
     Raises:
         ProfileError: there are no labels, or some belong to no stay or to an hour outside the task.
         ValueError: a variable is no concept.
     """
-    concepts = find_concepts(variables)
+    concepts = find_concepts(variables or task.variables)
     asked = read_labels(hospital, task.name)
     wanted = pc.unique(asked["stay_id"])
     found: list[_Record] = []
     pieces: list[_Piece] = []
     for shard in scan_events(hospital, prefixes=_PREFIXES, columns=_COLUMNS):
         stays = _begun(shard, wanted)
-        pieces.append(_read_shard(shard, stays, task=task, first=len(found)))
+        pieces.append(_read_shard(shard, stays, hours=task.hours, first=len(found)))
         found += stays
     if not found:
         raise ProfileError(f"{hospital}: no stay of the task {task.name} has an ICU//IN event")
@@ -180,7 +181,7 @@ def _begun(shard: pa.Table, wanted: pa.Array) -> list[_Record]:
     return list(found.values())
 
 
-def _read_shard(shard: pa.Table, stays: list[_Record], *, task: PredictionTask, first: int) -> _Piece:
+def _read_shard(shard: pa.Table, stays: list[_Record], *, hours: int, first: int) -> _Piece:
     """Place a shard's measurements: by stay where the event names one, else by the patient's stay it falls into."""
     owner = _owner(shard, stays)
     row = np.flatnonzero(owner >= 0)
@@ -195,9 +196,7 @@ def _read_shard(shard: pa.Table, stays: list[_Record], *, task: PredictionTask, 
     spelled = codes.indices.to_numpy()[row]
     value = shard["numeric_value"].fill_null(np.nan).to_numpy()[row] * factor[spelled]
     which = concept[spelled]
-    kept = (which >= 0) & (hour >= 0) & (hour <= task.hours) & plausible(value, which)
-    if task.variables:
-        kept &= np.array([each.name in task.variables for each in read_concepts()])[which]
+    kept = (which >= 0) & (hour >= 0) & (hour <= hours) & plausible(value, which)
     time_order = np.argsort(since[kept], kind="stable")
     chosen = np.flatnonzero(kept)[time_order]
     facts = _facts(shard, stays, first=first)

@@ -11,7 +11,7 @@ does not change during a stay (no time, age, sex) stands in front.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,36 +19,48 @@ import pyarrow.compute as pc
 
 from clinical.events import ProfileError, scan_events
 from clinical.features.concepts import match_codes, plausible, read_concepts
+from clinical.tasks.sight import STAY_SIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["MARK", "STANDING", "Asked", "Sight", "Tracks", "read_tracks"]
+    from clinical.tasks.prediction import PredictionTask
+    from clinical.tasks.sight import Sight
+
+__all__ = ["MARK", "STANDING", "Asked", "Tracks", "View", "read_tracks"]
 
 MARK: Final = -1  # the code of a moment that is asked about
 STANDING: Final = np.iinfo(np.int64).min  # the time of what has none
 _AGE: Final = "AGE//years"
 _YEAR_US: Final = 365.25 * 24 * 3_600_000_000
-_OUTCOMES: Final = ("DEATH", "MEDS_DEATH")  # told by no task before they are known
-_COLUMNS: Final = ("subject_id", "time", "code", "numeric_value", "stay_id")
+_COLUMNS: Final = ("subject_id", "time", "code", "numeric_value")
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class View:
     """Which events a question may see, besides that none is later than its moment.
 
     Attributes:
-        admits: tells of a code whether it may be seen.
+        sight: which codes, of what is asked about and of what was before.
+        of: the column that says which stay or admission an event belongs to.
         history: whether events of the patient's other stays are seen, or only those of the stay and those of none.
         standing: whether events without a time are seen.
     """
 
-    admits: Callable[[str], bool] = lambda code: not code.startswith(_OUTCOMES)
+    sight: Sight = STAY_SIGHT
+    of: Literal["stay_id", "hadm_id"] = "stay_id"
     history: bool = False
     standing: bool = True
+
+    @classmethod
+    def of_task(cls, task: PredictionTask) -> View:
+        """A stay is judged by itself; before an admission there is history."""
+        if task.about == "admission":
+            return cls(task.sight, "hadm_id", history=True)
+        return cls(task.sight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,22 +169,22 @@ class Tracks:
         )
 
 
-def read_tracks(hospital: Path, asked: Asked, sight: Sight, *, events: int, longer: bool = False) -> Tracks:
+def read_tracks(hospital: Path, asked: Asked, view: View, *, events: int, longer: bool = False) -> Tracks:
     """Read what the questions may see, a shard at a time.
 
     Args:
         hospital: the hospital's folder.
         asked: what is asked.
-        sight: which events may be seen.
+        view: which events may be seen.
         events: L, how many of the last events before a track's last moment are kept, at least 4. Of what stands in
             front at most a quarter of them counts first.
         longer: keep all that have a time, for tracks with several moments.
     """
-    book = _Book(sight)
+    book = _Book(view.sight)
     pieces = [
         piece
-        for shard in scan_events(hospital, columns=_COLUMNS)
-        for piece in [_read_shard(shard, asked, sight, book)]
+        for shard in scan_events(hospital, columns=(*_COLUMNS, view.of))
+        for piece in [_read_shard(shard, asked, view, book)]
         if len(piece.track)
     ]
     kept = [piece.last(events, longer=longer) for piece in pieces]
@@ -217,12 +229,13 @@ class _Book:
         return list(self._place)
 
     def read(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Give each spelling's place, -1 where it may not be seen, its concept, -1 for none, and its factor."""
+        """Give each spelling's place, -1 where it may never be seen, its concept, -1 for none, and its factor."""
+        ever = self._sight.sees(names, np.zeros(len(names), np.bool_))
         concepts, meaning = read_concepts(), match_codes(names)
         place = np.full(len(names), -1, np.int64)
         concept, factor = np.full(len(names), -1, np.int64), np.ones(len(names), np.float32)
         for number, name in enumerate(names):
-            if not self._sight.admits(name):
+            if not ever[number]:
                 continue
             own = _AGE if name == "MEDS_BIRTH" else name
             if name in meaning:
@@ -253,9 +266,9 @@ class _Piece:
         return _Piece(self.track[kept], self.time[kept], self.code[kept], self.value[kept])
 
 
-def _read_shard(shard: pa.Table, asked: Asked, sight: Sight, book: _Book) -> _Piece:
+def _read_shard(shard: pa.Table, asked: Asked, view: View, book: _Book) -> _Piece:
     wanted = pc.is_in(shard["subject_id"], value_set=pa.array(np.unique(asked.subject_id)))
-    seen = shard.filter(wanted if sight.standing else pc.and_(wanted, shard["time"].is_valid()))
+    seen = shard.filter(wanted if view.standing else pc.and_(wanted, shard["time"].is_valid()))
     spelled = seen["code"].combine_chunks().dictionary_encode()
     names = spelled.dictionary.to_pylist()
     place, concept, factor = (each[spelled.indices.to_numpy()] for each in book.read(names))
@@ -267,10 +280,12 @@ def _read_shard(shard: pa.Table, asked: Asked, sight: Sight, book: _Book) -> _Pi
     track = np.repeat(np.arange(len(first)), counts)
     row = order[ranges(first, counts)]
     time = seen["time"].cast(pa.int64()).fill_null(STANDING).to_numpy()[row]
-    known = time <= asked.last[track]
-    if not sight.history:
-        stay = seen["stay_id"].fill_null(-1).to_numpy()[row]
-        known &= (stay == -1) | (stay == asked.stay_id[track])
+    belongs = seen[view.of].fill_null(-1).to_numpy()[row]
+    elsewhere = (belongs != -1) & (belongs != asked.stay_id[track])
+    shown_now = view.sight.sees(names)[spelled.indices.to_numpy()[row]]
+    known = (time <= asked.last[track]) & (elsewhere | shown_now)  # an event of none counts as of what is asked about
+    if not view.history:
+        known &= ~elsewhere
     track, row, time = track[known], row[known], time[known]
     value = seen["numeric_value"].fill_null(np.nan).to_numpy()[row] * factor[row]
     value[(concept[row] >= 0) & ~plausible(value, concept[row])] = np.nan

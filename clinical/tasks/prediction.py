@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from clinical.tasks.sight import ADMISSION_SIGHT, DISCHARGE_SIGHT, GRID_SIGHT, Sight
+from clinical.tasks.sight import (
+    DISCHARGE_SIGHT,
+    INFECTION_SIGHT,
+    STAY_SIGHT,
+    VITALS_SIGHT,
+    Sight,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +46,7 @@ class PredictionTask:
         limits: lowest and highest answer there can be; predictions are cut there.
         prior: about how often the answer is yes, as published; where a model starts.
         about: a "stay" in intensive care or an "admission"; a label's ``stay_id`` holds the number of either.
-        form: which features a model of this task reads: the hourly "grid" of a stay, or all "events" before a moment.
+        forms: the forms of features it has: the hourly "grid" of a stay, single "events", the state in "text".
         sight: which events may be seen, beside the rule that none is later than the question.
         variables: the concepts a model sees of the grid (`clinical.features.concepts`); empty means all of them.
     """
@@ -57,8 +63,8 @@ class PredictionTask:
     limits: tuple[float, float] = (0.0, 1.0)
     prior: float = 0.0
     about: Literal["stay", "admission"] = "stay"
-    form: tuple[Literal["grid", "events"], ...] = ("grid",)
-    sight: Sight = GRID_SIGHT
+    forms: tuple[str, ...] = ("grid", "events", "text")
+    sight: Sight = STAY_SIGHT
     variables: tuple[str, ...] = ()
 
     def sees(self, codes: Sequence[str], own: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
@@ -125,6 +131,7 @@ PREDICTION_TASKS: Final[dict[str, PredictionTask]] = {
             hourly=True,
             hours=WEEK_HOURS,
             prior=0.02,
+            sight=INFECTION_SIGHT,
         ),
         PredictionTask(
             name="kidney-function",
@@ -156,6 +163,8 @@ PREDICTION_TASKS: Final[dict[str, PredictionTask]] = {
             hourly=True,
             hours=WEEK_HOURS,
             prior=0.01,
+            forms=("grid",),
+            sight=VITALS_SIGHT,
             variables=("hr", "temp", "resp", "sbp", "map", "o2sat"),
         ),
         PredictionTask(
@@ -166,8 +175,8 @@ PREDICTION_TASKS: Final[dict[str, PredictionTask]] = {
             hours=24,
             prior=0.4,
             about="admission",
-            form=("events",),
-            sight=ADMISSION_SIGHT,
+            forms=("events", "text"),
+            sight=STAY_SIGHT,
         ),
         PredictionTask(
             name="readmission-30d",
@@ -177,7 +186,7 @@ PREDICTION_TASKS: Final[dict[str, PredictionTask]] = {
             hours=0,
             prior=0.15,
             about="admission",
-            form=("events",),
+            forms=("events", "text"),
             sight=DISCHARGE_SIGHT,
         ),
     )

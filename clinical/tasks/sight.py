@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ADMISSION_SIGHT", "DISCHARGE_SIGHT", "GRID_SIGHT", "Sight"]
+__all__ = ["DISCHARGE_SIGHT", "INFECTION_SIGHT", "STAY_SIGHT", "VITALS_SIGHT", "Sight"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Sight:
             codes: event codes [M].
             own: bool [M], which events are of the stay or admission asked about; None takes all of them for it.
 
-        >>> ADMISSION_SIGHT.sees(["LAB//Sodium//mmol/L", "DEATH", "DIAG//ICD10CM//I50.22"]).tolist()
+        >>> STAY_SIGHT.sees(["LAB//Sodium//mmol/L", "DEATH", "DIAG//ICD10CM//I50.22"]).tolist()
         [True, False, False]
-        >>> ADMISSION_SIGHT.sees(["DIAG//ICD10CM//I50.22"], np.array([False])).tolist()
+        >>> STAY_SIGHT.sees(["DIAG//ICD10CM//I50.22"], np.array([False])).tolist()
         [True]
         """
         now = np.ones(len(codes), np.bool_) if own is None else own
@@ -54,16 +54,17 @@ class Sight:
         return shown & ~never & ~(telling & now)
 
 
-GRID_SIGHT: Final = Sight(shown=("LAB//", "VITAL//", "ICU//IN", "AGE//", "GENDER//", "MEDS_BIRTH"))
-"""What the hourly grid reads."""
+_LAST: Final = ("DEATH", "MEDS_DEATH", "OBSERVATION_PERIOD//END")
+_AT_THE_END: Final = ("DISCHARGE", "VISIT//TO//", "ICU//OUT", "DIAG//", "PROC//", "DRG//", "NOTE//DISCHARGE")
 
-_BILLED: Final = ("DIAG//", "PROC//", "DRG//", "NOTE//DISCHARGE")
+STAY_SIGHT: Final = Sight(hidden=_LAST, hidden_now=_AT_THE_END)
+"""Asked while a stay or an admission runs: nothing that is known, or coded, only at its end."""
 
-ADMISSION_SIGHT: Final = Sight(
-    hidden=("DEATH", "OBSERVATION_PERIOD//END"),
-    hidden_now=("DISCHARGE", "VISIT//TO//", "ICU//OUT", *_BILLED),
-)
-"""Asked while the admission runs: nothing that is known, or coded, only at its end."""
+INFECTION_SIGHT: Final = Sight(hidden=_LAST, hidden_now=(*_AT_THE_END, "MICRO//"))
+"""Likewise, and no culture: taking one is half of what the answer is made of."""
 
-DISCHARGE_SIGHT: Final = Sight(hidden=("DEATH", "OBSERVATION_PERIOD//END"))
+VITALS_SIGHT: Final = Sight(shown=("VITAL//", "AGE//", "GENDER//", "MEDS_BIRTH"))
+"""Asked of vital signs alone."""
+
+DISCHARGE_SIGHT: Final = Sight(hidden=_LAST)
 """Asked at the discharge, which knows all of the admission, its diagnoses included, and nothing of the next."""

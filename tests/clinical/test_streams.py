@@ -14,11 +14,12 @@ from clinical.features.bags import gather_bags
 from clinical.features.form import Form
 from clinical.features.sentences import write_states
 from clinical.features.tokens import read_titles, scale_values, signatures, text_vectors
-from clinical.features.tracks import MARK, STANDING, Asked, Sight, Tracks, read_tracks
+from clinical.features.tracks import MARK, STANDING, Asked, Tracks, View, read_tracks
 from clinical.labels import LABEL_SCHEMA, read_labels, write_labels
 from clinical.losses import build_outcome_loss
 from clinical.models import build_model
 from clinical.streams import Streams, cut_windows
+from clinical.tasks.sight import Sight
 from privacy.clipping import patient_norms, private_gradient
 from privacy.noise import ReproducibleNoise
 
@@ -53,9 +54,9 @@ def hospital(folder, events, labels, *, titles=None, limit_bytes=1 << 20):
     return folder
 
 
-def tracks_of(folder, *, hourly=False, events=256, sight=None):
+def tracks_of(folder, *, hourly=False, events=256, view=None):
     asked = Asked.of(read_labels(folder, "asked"), binary=True, hourly=hourly)
-    return read_tracks(folder, asked, sight or Sight(), events=events, longer=hourly)
+    return read_tracks(folder, asked, view or View(), events=events, longer=hourly)
 
 
 def spelled(tracks, n=0):
@@ -72,6 +73,7 @@ def test_a_track_holds_what_was_known_at_the_moment_in_order(tmp_path):
     events = [
         (1, None, "RACE//WHITE", None, None),
         (1, 3, HEART, 90.0, 10),
+        (1, 3, "HISTORY//heart failure", None, None),
         (1, 3, "DIAG//ICD10CM//I50.9", None, None),
         (1, 0, "AGE//years", 70.0, 10),
         (1, 24, LACTATE, 2.0, 10),
@@ -84,14 +86,14 @@ def test_a_track_holds_what_was_known_at_the_moment_in_order(tmp_path):
     folder = hospital(tmp_path / "h", events, [(1, 24, True, 10), (3, 24, False, 30)])
     tracks = tracks_of(folder)
     assert spelled(tracks) == [
-        "AGE//years", "GENDER//F", "RACE//WHITE", "DIAG//ICD10CM//I50.9", HEART, LACTATE, "?",
+        "AGE//years", "GENDER//F", "RACE//WHITE", "HISTORY//heart failure", HEART, LACTATE, "?",
     ]  # fmt: skip
     assert (tracks.time[:3] == STANDING).all()
     assert tracks.value[[0, 4, 5]].tolist() == [70, 90, 2]
     assert tracks.static[0].tolist() == [70, 1]
     assert spelled(tracks, 1) == ["?"]  # a patient without events is still asked about
     assert tracks.answer[[6, 7]].tolist() == [1, 0]
-    history = tracks_of(folder, sight=Sight(history=True, standing=False, admits=lambda code: code == HEART))
+    history = tracks_of(folder, view=View(Sight(shown=(HEART,)), history=True, standing=False))
     assert spelled(history) == [HEART, HEART, "?"]
 
 

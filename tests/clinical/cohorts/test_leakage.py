@@ -17,7 +17,7 @@ from clinical.tasks.prediction import PREDICTION_TASKS
 from clinical.tasks.sight import DISCHARGE_SIGHT
 from tests.clinical.cohorts.worlds import START, admission, answers, event, hospital_of, record_of, stay
 
-GRID = [name for name, task in PREDICTION_TASKS.items() if "grid" in task.form]
+GRID = [name for name, task in PREDICTION_TASKS.items() if "grid" in task.forms]
 ADMISSIONS = [name for name in LABELLERS if name not in GRID]
 SIGHT = {name: task.sight for name, task in PREDICTION_TASKS.items()} | {NEXT_DIAGNOSIS: DISCHARGE_SIGHT}
 MEASURED = (
