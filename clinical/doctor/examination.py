@@ -86,7 +86,7 @@ def examine(path: Path, *, terms: Callable[[Path], SiteTerms] = lambda _: SiteTe
         for group, checks in CHECKS.items():
             for check in checks:
                 if check.network:
-                    gathered[check.id][hospital.name] = parts[check.id]
+                    gathered[check.id][str(folder)] = parts[check.id]
                     continue
                 counts = _conclude(check, hospital, parts[check.id])
                 outcomes[check.id].append(counts)
@@ -99,7 +99,7 @@ def examine(path: Path, *, terms: Callable[[Path], SiteTerms] = lambda _: SiteTe
                 findings += _findings(check, group, NETWORK, counts or {})
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Examination(
-        tuple(folder.resolve().name for folder in folders),
+        tuple(folder.absolute().name for folder in folders),
         tuple(findings),
         {name: _outcome(counts) for name, counts in outcomes.items()},
     )

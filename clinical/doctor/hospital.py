@@ -107,7 +107,7 @@ class Hospital:
     @property
     def name(self) -> str:
         """The folder's name, which people know it by."""
-        return self.folder.resolve().name
+        return self.folder.absolute().name
 
     @property
     def times_assumed(self) -> bool:
@@ -141,7 +141,7 @@ class Hospital:
         if self.splits is None:
             return np.zeros(0, np.int64)
         chosen = self.splits.filter(pc.equal(self.splits["split"], split))["subject_id"]
-        return np.unique(np.asarray(chosen.to_numpy(), np.int64))
+        return np.unique(np.asarray(chosen.drop_null().to_numpy(), np.int64))
 
     @cached_property
     def labels(self) -> dict[str, pa.Table | None]:

@@ -472,6 +472,14 @@ def test_the_same_patients_in_two_hospitals_are_counted(tmp_path):
     assert found(network) == {"patient-in-two-hospitals": {"subject_id": (10, 10)}}
 
 
+def test_one_hospital_linked_into_a_network_twice_is_found_whole(tmp_path):
+    healthy().write(tmp_path / "ward")
+    (tmp_path / "net").mkdir()
+    for name in ("north", "south"):
+        (tmp_path / "net" / name).symlink_to(tmp_path / "ward")
+    assert found(tmp_path / "net") == {"patient-in-two-hospitals": {"subject_id": (ALL, ALL)}}
+
+
 def test_people_alike_under_other_numbers_are_counted(tmp_path):
     network = _network(tmp_path, healthy(), _renumbered(healthy(first=31), 1000))
     assert found(network) == {"patient-under-other-number": {"subject_id": (10, 10)}}
