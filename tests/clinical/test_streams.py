@@ -221,7 +221,7 @@ def test_the_state_in_words_by_hand(tmp_path):
     folder = hospital(
         tmp_path / "h", events, [(1, 24, True, 10), (2, 24, True, 20)], titles={"MED//x7": "furosemide 40 mg"}
     )
-    tracks = tracks_of(folder)
+    tracks = tracks_of(folder, view=View(Sight()))
     assert write_states(tracks, read_titles(folder, tracks.codes)) == [
         (
             "A woman of 70 years. Observed for 24 hours. Heart rate 130 bpm, high and rising. Lactate 1.7 mmol/L. "
