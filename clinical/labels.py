@@ -90,7 +90,10 @@ def read_labels(hospital: Path, task: str) -> pa.Table:
     path = Path(hospital) / FOLDER / f"{task}.parquet"
     if not path.is_file():
         known = ", ".join(list_labels(hospital)) or "none"
-        raise ProfileError(f"{path.parent.parent.name} has no labels for the task {task}; it has labels for: {known}")
+        raise ProfileError(
+            f"{path.parent.parent.name} has no labels for the task {task}; it has labels for: {known} "
+            "(wardround data label derives others from its events)"
+        )
     try:
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError):

@@ -189,7 +189,7 @@ def _write(hospital: Path, receipt: CohortReceipt, labels: pa.Table) -> CohortRe
 
 def _records(hospital: Path) -> Iterator[Record]:
     """Read the hospital one shard at a time; texts only of discharges."""
-    known, _ = _take_stock(hospital)
+    known = frozenset(_take_stock(hospital)[0])
     everything = scan_events(hospital, columns=_COLUMNS)
     endings = scan_events(hospital, prefixes=["DISCHARGE"], columns=_ENDING_COLUMNS)
     for events, ending in zip(everything, endings, strict=True):

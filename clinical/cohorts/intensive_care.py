@@ -6,6 +6,7 @@ measurements in at least 4 hours and no 12 hours without one.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -43,8 +44,12 @@ def base_cohort(record: Record) -> Attrition:
     return cohort
 
 
+@functools.lru_cache(maxsize=1)
 def _coverage(record: Record) -> tuple[np.ndarray, np.ndarray]:
-    """Count the hours of each stay with a measurement, and the longest run of hours without: int64 [stays] each."""
+    """Count the hours of each stay with a measurement, and the longest run of hours without: int64 [stays] each.
+
+    Remembered, for every task about stays asks it of the same shard.
+    """
     import pandas as pd
 
     stays = record.stays

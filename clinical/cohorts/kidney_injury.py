@@ -37,7 +37,7 @@ _SLACK: Final = 1e-6  # numbers at rest are float32: 1.3 - 1.0 counts as 0.3
 
 def label_kidney_injury(record: Record) -> Labelled:
     """Label one shard; see the module."""
-    creatinine = measured(record, "crea").sort_values(["subject_id", "time"], kind="stable", ignore_index=True)
+    creatinine = measured(record, "crea")
     onset = _first_injury(record, creatinine)
     cohort = base_cohort(record)
     cohort.exclude("injured before the sixth hour", onset[cohort.kept.index] < _AHEAD)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from clinical.cohorts.signs import concept_codes, sign_codes
-from clinical.features.concepts import match_codes, read_concepts
+from clinical.cohorts.signs import concept_codes, measuring_codes, sign_codes
+from clinical.features.concepts import read_concepts
 from clinical.profile import PREFIX_OF_SYSTEM
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def holds(fact: str, codes: Collection[str]) -> bool:
     if fact in _SIGNS:
         return any(sign_codes(sign, codes) for sign in _SIGNS[fact])
     if fact == "measurements":
-        return bool(match_codes(codes))
+        return bool(measuring_codes(codes))
     if fact == "ICD-9-CM or ICD-10-CM diagnoses":
         return any(code.startswith(_DIAGNOSES) for code in codes)
     return bool(concept_codes(fact, codes))
@@ -78,4 +78,4 @@ def in_words(fact: str) -> str:
     ('Creatinine', 'cultures')
     """
     spelled = {concept.name: concept.code.split("//")[1] for concept in read_concepts()}
-    return spelled.get(fact, fact)
+    return fact if fact in _SIGNS else spelled.get(fact, fact)

@@ -32,13 +32,14 @@ _DIED: Final = r"DEAD|DEATH|DIED|DECEASED|EXPIRED"
 _STATUS: Final = "VISIT//TO//"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
-    """The whole patients of one shard.
+    """The whole patients of one shard; a record is equal to itself alone, so that what is computed of it can be kept.
 
     Attributes:
         events: subject_id, time (int64 microseconds), code (category), value (float64, NaN without one), hadm_id and
-            stay_id (-1 without one); in order of patient and time. Events without a time stand at the beginning.
+            stay_id (-1 without one); in order of patient and time, numbered from 0. Events without a time stand at
+            the beginning.
         endings: one row a ``DISCHARGE``: subject_id, time, hadm_id, text; the text may name the destination.
         known: every code of the hospital, of other shards too; what it never records is not the same as nothing found.
     """
@@ -127,11 +128,13 @@ class Record:
         running = np.where(stays["began"].to_numpy() > ended, NOBODY, running)
         return found.fillna(dict(enumerate(running))).astype(np.int64).to_numpy()
 
-    def owner(self, events: pd.DataFrame) -> np.ndarray:
-        """Tell which row of `stays` each event belongs to, -1 for none: int64 [M].
+    @cached_property
+    def owners(self) -> np.ndarray:
+        """Which row of `stays` each of the events belongs to, -1 for none: int64 [events].
 
         By the event's own stay where it names one, else the last stay of the patient that had begun.
         """
+        events = self.events
         numbered = self.stays.reset_index(names="row").drop_duplicates("stay_id").set_index("stay_id")["row"]
         named = events["stay_id"].map(numbered).fillna(NOBODY).to_numpy(np.int64)
         loose = (events["stay_id"] == NOBODY).to_numpy()

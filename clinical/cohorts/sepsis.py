@@ -9,6 +9,7 @@ Source: Singer et al., JAMA 2016; 315:801; cohorts as van de Water et al., ICLR 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -39,10 +40,16 @@ def label_sepsis_by_vitals(record: Record) -> Labelled:
 
 
 def _label(record: Record, *, ahead: int, after: int) -> Labelled:
-    onset = sepsis_onsets(sofa_scores(record), first_suspicions(record))
+    onset = _onsets(record)
     cohort = base_cohort(record)
     cohort.exclude(f"sepsis before hour {ahead}", onset[cohort.kept.index] < ahead)
     return cohort.close(onset_answers(cohort.kept, onset[cohort.kept.index], ahead=ahead, after=after))
+
+
+@functools.lru_cache(maxsize=1)
+def _onsets(record: Record) -> np.ndarray:
+    """Find the onset of every stay; remembered for the second task that asks about the same shard."""
+    return sepsis_onsets(sofa_scores(record), first_suspicions(record))
 
 
 def sepsis_onsets(scores: np.ndarray, suspicions: np.ndarray) -> np.ndarray:

@@ -17,7 +17,9 @@ from clinical.features.concepts import match_codes, read_concepts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["concept_codes", "sign_codes"]
+    from clinical.features.concepts import Meaning
+
+__all__ = ["concept_codes", "measuring_codes", "sign_codes"]
 
 _TABLE = Path(__file__).with_name("signs.toml")
 
@@ -50,7 +52,7 @@ def _signs() -> Mapping[str, _Sign]:
 
 
 def sign_codes(sign: str, codes: Iterable[str]) -> list[str]:
-    """Name the codes that show a sign.
+    """Name the codes that show a sign, sorted.
 
     Raises:
         KeyError: there is no such sign.
@@ -58,8 +60,14 @@ def sign_codes(sign: str, codes: Iterable[str]) -> list[str]:
     >>> sign_codes("antibiotics", ["GIVEN//Vancomycin", "LAB//Vancomycin//ug/mL", "GIVEN//Ciprofloxacin Ophth Soln"])
     ['GIVEN//Vancomycin']
     """
+    return list(_sign_codes(sign, frozenset(codes)))
+
+
+@functools.lru_cache(maxsize=64)
+def _sign_codes(sign: str, codes: frozenset[str]) -> tuple[str, ...]:
+    """Remembered, for every shard of a hospital asks the same of all its codes."""
     found = _signs()[sign]
-    return [code for code in codes if found.holds(code)]
+    return tuple(sorted(code for code in codes if found.holds(code)))
 
 
 def concept_codes(concept: str, codes: Iterable[str]) -> dict[str, float]:
@@ -69,4 +77,14 @@ def concept_codes(concept: str, codes: Iterable[str]) -> dict[str, float]:
     {'LAB//Creatinine//mg/dL': 1.0}
     """
     number = next(place for place, each in enumerate(read_concepts()) if each.name == concept)
-    return {code: meaning.factor for code, meaning in match_codes(codes).items() if meaning.concept == number}
+    return {code: meaning.factor for code, meaning in _meanings(frozenset(codes)).items() if meaning.concept == number}
+
+
+def measuring_codes(codes: Iterable[str]) -> list[str]:
+    """Name the codes that measure any concept."""
+    return list(_meanings(frozenset(codes)))
+
+
+@functools.lru_cache(maxsize=4)
+def _meanings(codes: frozenset[str]) -> Mapping[str, Meaning]:
+    return match_codes(codes)
