@@ -1,4 +1,4 @@
-"""Prediction on real intensive-care stays (eICU demo in YAIB's cohorts): central, federated, local and transfer.
+"""Prediction on real intensive-care stays (eICU demo in YAIB's cohorts): central, federated, local, transfer, boosting.
 
     python benchmarks/ehr.py [--seeds 5] [--work FOLDER] [--data FOLDER] [--only mortality-24h]
 
@@ -23,10 +23,20 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 WARDROUND = str(Path(sys.executable).parent / "wardround")
-PRESETS = {
-    "mortality-24h": "study/presets/mortality.toml",
-    "kidney-function": "study/presets/kidney.toml",
-}
+ALL = "central,federated,local,transfer,boosting"
+NO_TRANSFER = "central,federated,local,boosting"  # hourly tasks: eight more trainings a seed would take an hour
+TASKS = {
+    "mortality-24h": (ALL, "study/presets/mortality.toml"),
+    "kidney-function": (ALL, "study/presets/kidney.toml"),
+    "aki": (NO_TRANSFER, "study/presets/aki.toml"),
+    "sepsis": (
+        NO_TRANSFER, "study/presets/aki.toml", "task.name=sepsis", "features.variables=", "federation.rounds=10",
+    ),
+    "remaining-stay": (
+        NO_TRANSFER, "study/presets/aki.toml", "task.name=remaining-stay", "features.variables=", "training.loss=huber",
+        "federation.rounds=10",
+    ),
+}  # fmt: skip
 LARGE = ("250 - 499", ">= 500")
 
 
@@ -34,14 +44,12 @@ def main() -> None:
     options = parse_options()
     work, data = options.work.absolute(), options.data.absolute()
     network = prepare(work, data)
-    for task, preset in PRESETS.items():
+    for task, (arms, preset, *changes) in TASKS.items():
         if options.only in {"", task}:
             print(f"\n## {task}\n", flush=True)
-            arms = "central,federated,local,transfer"
-            output = str(work / task)
-            wardround(
-                "compare", preset, "--network", network, "--seeds", options.seeds, "--arms", arms, "--output", output
-            )
+            places = ["--network", network, "--output", str(work / task)]
+            settings = [word for change in changes for word in ("--set", change)]
+            wardround("compare", preset, *places, "--seeds", options.seeds, "--arms", arms, *settings)
 
 
 def prepare(work: Path, data: Path) -> str:
@@ -93,7 +101,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-ehr"))
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--only", choices=["", *PRESETS], default="")
+    parser.add_argument("--only", choices=["", *TASKS], default="")
     return parser.parse_args()
 
 

@@ -6,6 +6,7 @@ runs that Flower does not start (``wardround compare`` and the tests).
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 APPLICATION = Path(__file__).resolve().parent.parent
+_BARE_FRACTION = re.compile(r"-?\.\d+")  # .001, which TOML wants a zero before
 
 
 def defaults() -> dict[str, Value]:
@@ -90,6 +92,8 @@ def _spelled(text: str) -> Value:
     try:
         value: Value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        if _BARE_FRACTION.fullmatch(text.strip()):
+            return float(text)
         return text
     return value
 

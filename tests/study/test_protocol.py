@@ -48,6 +48,7 @@ def test_the_digest_tells_studies_apart_and_ignores_where_files_lie():
 
 
 def test_changes_are_read_as_toml_and_bare_words():
+    assert read_changes(None, ["training.learning-rate=.01"]) == {"training.learning-rate": 0.01}
     assert read_changes(None, ["privacy.epsilon=3", "study.name=trial"]) == {
         "privacy.epsilon": 3,
         "study.name": "trial",
