@@ -235,14 +235,15 @@ def encoder_of(form: Form) -> str:
 @lru_cache(maxsize=32)
 def split_stays(hospital: str, name: str, reads: Reads, form: Form) -> dict[str, Split]:
     """Read what a hospital is asked, in the form a study chose, once a process; a fresh process reads it anew."""
+    task = find_prediction_task(name)
+    if form.kind == "grid":
+        return _read_grid(Path(hospital), task, reads)
     from clients.streams import read_streams
 
-    task = find_prediction_task(name)
-    read = _read_grid if form.kind == "grid" else read_streams
-    return read(Path(hospital), task, reads, form)
+    return read_streams(Path(hospital), task, reads, form)
 
 
-def _read_grid(hospital: Path, task: PredictionTask, reads: Reads, _form: Form) -> dict[str, Split]:
+def _read_grid(hospital: Path, task: PredictionTask, reads: Reads) -> dict[str, Split]:
     from clinical.features.groups import read_groups
     from clinical.features.hourly import read_stays
 

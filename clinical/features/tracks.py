@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MARK", "STANDING", "Asked", "Sight", "Tracks", "read_tracks"]
+__all__ = ["HOUR_US", "MARK", "STANDING", "Asked", "Sight", "Tracks", "ranges", "read_tracks"]
 
 MARK: Final = -1  # the code of a moment that is asked about
 STANDING: Final = np.iinfo(np.int64).min  # the time of what has none
+HOUR_US: Final = 3_600_000_000
 _AGE: Final = "AGE//years"
-_YEAR_US: Final = 365.25 * 24 * 3_600_000_000
+_YEAR_US: Final = 365.25 * 24 * HOUR_US
 _OUTCOMES: Final = ("DEATH", "MEDS_DEATH")  # told by no task before they are known
 _COLUMNS: Final = ("subject_id", "time", "code", "numeric_value", "stay_id")
 
