@@ -8,12 +8,12 @@ which no causal model reads, so what fills them contributes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical.features.tokens import scale_values
-from clinical.features.tracks import MARK, STANDING, ranges
+from clinical.features.tokens import scale_values, squash
+from clinical.features.tracks import HOUR_US, MARK, STANDING, ranges
 from clinical.learning import Batch, Questions, by_patient, rows_of
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from clinical.features.tracks import Tracks
 
 __all__ = ["Streams", "Windows", "cut_windows"]
-
-_HOUR_US: Final = 3_600_000_000
-_SQUASHED: Final = 3.0  # log1p of 20 hours is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +211,7 @@ def _clock(time: np.ndarray, example: np.ndarray, windows: Windows, *, hourly: b
         float32 [X, 2], 0 for what has no time.
     """
     timed = time != STANDING
-    hours = np.where(timed, time, 0) / _HOUR_US
+    hours = np.where(timed, time, 0) / HOUR_US
     before, since = np.zeros(len(time)), np.zeros(len(time))
     follows = np.flatnonzero(timed[1:] & timed[:-1] & (example[1:] == example[:-1])) + 1
     before[follows] = hours[follows] - hours[follows - 1]
@@ -223,4 +220,4 @@ def _clock(time: np.ndarray, example: np.ndarray, windows: Windows, *, hourly: b
         begin = at[np.searchsorted(at, windows.starts[:-1])]  # a window holds a moment, which has a time
         origin = hours[begin] if hourly else hours[windows.starts[1:] - 1]
         since = np.where(timed, np.abs(hours - origin[example]), 0.0)
-    return (np.log1p(np.stack([before, since], axis=1)) / _SQUASHED).astype(np.float32)
+    return squash(np.stack([before, since], axis=1)).astype(np.float32)

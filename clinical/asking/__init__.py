@@ -32,9 +32,12 @@ def read_questions(hospital: str, task: str, reads: Reads, form: Form) -> dict[s
         ProfileError: there are no labels, or a patient is in no split.
         EncoderUnavailable: the form reads text and its encoder is not on this machine.
     """
-    from clinical.asking.events import read_events
-    from clinical.asking.grid import read_grid
     from clinical.tasks.prediction import find_prediction_task
 
-    read = read_grid if form.kind == "grid" else read_events
-    return read(Path(hospital), find_prediction_task(task), reads, form)
+    if form.kind == "grid":
+        from clinical.asking.grid import read_grid
+
+        return read_grid(Path(hospital), find_prediction_task(task), reads, form)
+    from clinical.asking.events import read_events
+
+    return read_events(Path(hospital), find_prediction_task(task), reads, form)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from clinical.features.rows import Rows
-from clinical.features.tokens import scale_values
-from clinical.features.tracks import MARK, STANDING
+from clinical.features.tokens import scale_values, squash
+from clinical.features.tracks import HOUR_US, MARK, STANDING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["RECENT", "gather_bags"]
 
 RECENT: Final = (6, 24)  # hours before the moment; a bag of everything kept stands beside them
-_HOUR_US: Final = 3_600_000_000
-_SQUASHED: Final = 3.0
 
 
 def gather_bags(tracks: Tracks, table: NDArray[np.float32], form: Form) -> Rows:
@@ -83,7 +81,7 @@ def _bags(
     for hours in (*(RECENT if form.time else ()), None):
         start = np.maximum(oldest, front)
         if hours is not None:
-            start = np.maximum(start, np.searchsorted(time, time[moments] - hours * _HOUR_US))
+            start = np.maximum(start, np.searchsorted(time, time[moments] - hours * HOUR_US))
         sums = totals[moments] - totals[np.minimum(start, moments)]
         found.append(_means(sums + (totals[front] if hours is None else 0.0), values=form.value))
     return np.concatenate(found, axis=1).astype(np.float32)
@@ -93,7 +91,7 @@ def _means(sums: NDArray[np.float64], *, values: bool) -> NDArray[np.float64]:
     """Bring sums to means and logarithms of counts."""
     D = (sums.shape[1] - 2) // 2 if values else sums.shape[1] - 1
     count = sums[:, D : D + 1]
-    parts = [sums[:, :D] / np.maximum(count, 1), np.log1p(count) / _SQUASHED]
+    parts = [sums[:, :D] / np.maximum(count, 1), squash(count)]
     if values:
-        parts += [sums[:, D + 1 : -1] / np.maximum(count, 1), np.log1p(sums[:, -1:]) / _SQUASHED]
+        parts += [sums[:, D + 1 : -1] / np.maximum(count, 1), squash(sums[:, -1:])]
     return np.concatenate(parts, axis=1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from clinical.features.concepts import match_codes, read_concepts
 from clinical.features.tokens import scale_values
-from clinical.features.tracks import MARK, STANDING
+from clinical.features.tracks import HOUR_US, MARK, STANDING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_states"]
 
-_HOUR_US: Final = 3_600_000_000
 _DAY_HOURS: Final = 24  # how far back a trend looks
 _CHANGE: Final = 0.5  # on the public scale, from where on a number rises or falls
 _FAR: Final = 1.5  # on the public scale, from where on it is high or low
@@ -73,7 +72,7 @@ class _Writer:
         known = [place for place in np.unique(code[numbered]).tolist() if place in self._measured]
         for place in sorted(known, key=lambda each: self._measured[each]):
             at = numbered[code[numbered] == place]
-            recent = at[time[at] >= moment - _DAY_HOURS * _HOUR_US]
+            recent = at[time[at] >= moment - _DAY_HOURS * HOUR_US]
             unit = self._unit[place].replace("ratio", "")
             number = f"{value[at[-1]]:.3g} {unit}".strip()
             sentences.append(f"{self._measured[place]} {number}{_tendency(scaled[at[-1]], scaled[recent])}.")
@@ -92,7 +91,7 @@ class _Writer:
     def _since(time: np.ndarray, moment: int) -> str:
         """How long the record goes back."""
         timed = time[time != STANDING]
-        return f"Observed for {(moment - int(timed[0])) // _HOUR_US} hours." if len(timed) else ""
+        return f"Observed for {(moment - int(timed[0])) // HOUR_US} hours." if len(timed) else ""
 
     def _lists(self, code: np.ndarray) -> list[str]:
         """What was diagnosed, given and done, the latest first, each once."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from clinical.notes import Encoder
 
-__all__ = ["TEXT_WIDTH", "WIDTH", "read_titles", "scale_values", "signatures", "text_vectors"]
+__all__ = ["TEXT_WIDTH", "WIDTH", "read_titles", "scale_values", "signatures", "squash", "text_vectors"]
 
 WIDTH: Final = 64  # of a signature; 48 codes are then nearly at right angles
 # of an embedded title: among 400 titles of ICD-10-CM 128 of 384 dimensions keep .67 of the ten nearest, 64 keep .56
@@ -44,7 +44,6 @@ _OTHER_SCALES: Final = {
     "VITAL//Height//cm": (169.0, 11.0),
     "VITAL//Weight//kg": (82.0, 24.0),
 }
-_SQUASHED: Final = 3.0  # log1p of 20 is one
 
 
 def signatures(codes: Sequence[str], *, width: int = WIDTH) -> NDArray[np.float32]:
@@ -108,7 +107,7 @@ def scale_values(codes: Sequence[str], code: NDArray[np.int64], value: NDArray[n
     Returns:
         float32 [S], within ±5, NaN where the value is.
     """
-    scaled = np.sign(value) * np.log1p(np.abs(value)) / _SQUASHED
+    scaled = squash(value)
     meaning = match_codes(codes)
     concept = np.array([*(meaning[name].concept if name in meaning else -1 for name in codes), -1], np.int64)
     which = concept[code]
@@ -119,6 +118,11 @@ def scale_values(codes: Sequence[str], code: NDArray[np.int64], value: NDArray[n
             at = code == list(codes).index(name)
             scaled[at] = (value[at] - center) / spread
     return np.asarray(np.clip(scaled, -5, 5), np.float32)
+
+
+def squash(amounts: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bring what may be of any size to sign(x) log(1 + |x|) / 3, about one for twenty; NaN stays NaN."""
+    return np.asarray(np.sign(amounts) * np.log1p(np.abs(amounts)) / 3.0)
 
 
 def _icd(code: str) -> str | None:

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from clinical.tasks.prediction import PredictionTask
     from clinical.tasks.sight import Sight
 
-__all__ = ["MARK", "STANDING", "Asked", "Tracks", "View", "read_tracks"]
+__all__ = ["HOUR_US", "MARK", "STANDING", "Asked", "Tracks", "View", "ranges", "read_tracks"]
 
 MARK: Final = -1  # the code of a moment that is asked about
 STANDING: Final = np.iinfo(np.int64).min  # the time of what has none
+HOUR_US: Final = 3_600_000_000
 _AGE: Final = "AGE//years"
-_YEAR_US: Final = 365.25 * 24 * 3_600_000_000
+_YEAR_US: Final = 365.25 * 24 * HOUR_US
 _COLUMNS: Final = ("subject_id", "time", "code", "numeric_value")
 
 
