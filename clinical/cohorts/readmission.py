@@ -28,25 +28,25 @@ _RECORD_END: Final = "OBSERVATION_PERIOD//END"
 
 def label_readmission(record: Record) -> Labelled:
     """Label one shard; see the module."""
-    following = next_admissions(record)["began"]
-    cohort = Attrition(record.admissions)
-    cohort.exclude(
-        "no discharge, or one before the admission", ~(cohort.kept["ended"] >= cohort.kept["began"]).to_numpy()
+    admissions = record.admissions
+    until = admissions["ended"] + _WITHIN
+    facts = admissions.assign(
+        until=until,
+        back=next_admissions(record)["began"] <= until,
+        dead=admissions["death"] <= until,
+        record_end=admissions["subject_id"].map(record.of([_RECORD_END]).groupby("subject_id")["time"].max()),
+        last=admissions["subject_id"].map(record.of(_all_codes(record)).groupby("subject_id")["time"].max()),
     )
+    cohort = Attrition(facts)
+    cohort.exclude("no discharge, or one before the admission", ~(facts["ended"] >= facts["began"]).to_numpy())
     cohort.exclude("died in hospital", (cohort.kept["died"] > 0).to_numpy())
-    until = cohort.kept["ended"] + _WITHIN
-    back = (following[cohort.kept.index] <= until).to_numpy()
-    ends = record.of([_RECORD_END]).groupby("subject_id")["time"].max()
-    dead = (cohort.kept["death"] <= until).to_numpy()
-    told = cohort.kept["subject_id"].map(ends)
-    cohort.exclude("the record ends within 30 days", (told < until).to_numpy() & ~back & ~dead)
+    cut = (cohort.kept["record_end"] < cohort.kept["until"]) & ~cohort.kept["back"] & ~cohort.kept["dead"]
+    cohort.exclude("the record ends within 30 days", cut.to_numpy())
     kept = cohort.kept
-    until, back = kept["ended"] + _WITHIN, (following[kept.index] <= kept["ended"] + _WITHIN).to_numpy()
-    last = kept["subject_id"].map(record.of(_all_codes(record)).groupby("subject_id")["time"].max())
-    dead = (kept["death"] <= until).to_numpy()
-    unknown = kept["subject_id"].map(ends).isna() & (last < until)
+    back, dead = kept["back"].to_numpy(), kept["dead"].to_numpy()
+    unknown = (kept["record_end"].isna() & (kept["last"] < kept["until"])).to_numpy()
     cohort.note("died within 30 days without a readmission", dead & ~back)
-    cohort.note("follow-up not known, taken as no readmission", unknown.to_numpy() & ~back & ~dead)
+    cohort.note("follow-up not known, taken as no readmission", unknown & ~back & ~dead)
     return cohort.close(answer_once(kept, kept["ended"].to_numpy(np.int64), back))
 
 
