@@ -32,6 +32,7 @@ __all__ = ["STATIC", "Stays", "read_stays"]
 
 _HOUR_US: Final = 3_600_000_000
 _YEAR_US: Final = 365.25 * 24 * _HOUR_US
+_PREFIXES: Final = ("LAB//", "VITAL//", "ICU//IN", "AGE//", "GENDER//", "MEDS_BIRTH")
 _COLUMNS: Final = ("subject_id", "time", "code", "numeric_value", "stay_id")
 STATIC: Final = ("age", "female", "height", "weight", "hour")
 # public centers and spreads of the numbers that do not change: years, 0 or 1, cm, kg, hours since the stay began
@@ -120,7 +121,7 @@ def read_stays(hospital: Path, task: PredictionTask, *, variables: tuple[str, ..
     wanted = pc.unique(asked["stay_id"])
     found: list[_Record] = []
     pieces: list[_Piece] = []
-    for shard in scan_events(hospital, prefixes=task.sight.shown, columns=_COLUMNS):
+    for shard in scan_events(hospital, prefixes=_PREFIXES, columns=_COLUMNS):
         stays = _begun(shard, wanted)
         pieces.append(_read_shard(shard, stays, hours=task.hours, first=len(found)))
         found += stays
