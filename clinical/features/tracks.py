@@ -285,13 +285,31 @@ def _read_shard(shard: pa.Table, asked: Asked, view: View, book: _Book) -> _Piec
     elsewhere = (belongs != -1) & (belongs != asked.stay_id[track])
     shown_now = view.sight.sees(names)[spelled.indices.to_numpy()[row]]
     known = (time <= asked.last[track]) & (elsewhere | shown_now)  # an event of none counts as of what is asked about
-    if not view.history:
+    if view.history:
+        known &= ~elsewhere | (_begin(seen, view.of)[row] <= asked.last[track])
+    else:
         known &= ~elsewhere
     track, row, time = track[known], row[known], time[known]
     value = seen["numeric_value"].fill_null(np.nan).to_numpy()[row] * factor[row]
     value[(concept[row] >= 0) & ~plausible(value, concept[row])] = np.nan
     born = np.array([name == "MEDS_BIRTH" for name in names], bool)[spelled.indices.to_numpy()[row]]
     return _ordered(_Piece(track, time, place[row], value.astype(np.float32)), born, asked.first[track], book.codes)
+
+
+def _begin(events: pa.Table, of: str) -> NDArray[np.int64]:
+    """When the admission began that each event is of: int64 [events], the event's own time where nothing says.
+
+    An event of the next admission that a source dates before it tells that there will be one.
+    """
+    number = events[of].fill_null(-1).to_numpy()
+    time = events["time"].cast(pa.int64()).fill_null(STANDING).to_numpy()
+    opens = np.flatnonzero(pc.equal(events["code"], "ADMISSION").to_numpy() & (number != -1) & (time != STANDING))
+    order = opens[np.lexsort((time[opens], number[opens]))]
+    known, first = np.unique(number[order], return_index=True)
+    place = np.clip(np.searchsorted(known, number), 0, max(len(known) - 1, 0))
+    found = known[place] == number if len(known) else np.zeros(len(number), np.bool_)
+    begin: NDArray[np.int64] = np.where(found, time[order[first]][place] if len(known) else time, time)
+    return begin
 
 
 def _ordered(piece: _Piece, born: NDArray[np.bool_], moment: NDArray[np.int64], codes: Sequence[str]) -> _Piece:

@@ -97,6 +97,23 @@ def test_a_track_holds_what_was_known_at_the_moment_in_order(tmp_path):
     assert spelled(history) == [HEART, HEART, "?"]
 
 
+def test_history_is_seen_and_an_admission_that_has_not_begun_is_not_whatever_time_its_events_say(tmp_path):
+    events = [
+        (1, -900, "ADMISSION", None, 9),
+        (1, -880, "DIAG//ICD10CM//I50.9", None, 9),
+        (1, 0, "ADMISSION", None, 10),
+        (1, 3, HEART, 90.0, 10),
+        (1, 4, "MED//aspirin", None, None),
+        (1, 5, "INSURANCE//Medicare", None, 11),
+        (1, 300, "ADMISSION", None, 11),
+    ]
+    folder = hospital(tmp_path / "h", events, [(1, 24, True, 10)])
+    assert spelled(tracks_of(folder, view=View(history=True))) == [
+        "ADMISSION", "DIAG//ICD10CM//I50.9", "ADMISSION", HEART, "MED//aspirin", "?",
+    ]  # fmt: skip
+    assert spelled(tracks_of(folder)) == ["ADMISSION", HEART, "MED//aspirin", "?"]
+
+
 def test_a_birth_is_the_age_at_the_moment_and_units_are_brought_together(tmp_path):
     events = [(1, -24 * 365.25 * 50, "MEDS_BIRTH", None, None), (1, 1, "LAB//CREATININE//umol/L", 88.42, 10)]
     events += [(1, 2, "LAB//Creatinine//mg/dL", -4.0, 10), (1, 3, "MED//aspirin", 81.0, 10)]

@@ -37,7 +37,7 @@ def test_mimic_iii_has_all_it_takes_for_every_task(mimic_iii):
     assert not any(find_obstacles(mimic_iii).values())
     for name, task in PREDICTION_TASKS.items():
         assert name in list_labels(mimic_iii)
-        if "grid" in task.form:
+        if "grid" in task.forms:
             assert len(read_stays(mimic_iii, task)) > 40
 
 
