@@ -23,7 +23,8 @@ def run(
     change: SET = None,
 ) -> None:
     """Run a study under Flower on this machine and name its report; exit 1 when the run failed."""
-    from server.launch import Launch, LaunchFailed, launch
+    from server.launch import Launch, launch
+    from server.submission import LaunchFailed
     from study.defaults import read_changes
 
     places = {"study.output": str(output.absolute())}
