@@ -34,7 +34,7 @@ def run(
         folder = launch(Launch(read_changes(study, change or []) | places, hospitals=hospitals))
     except LaunchFailed as failure:
         raise _failed(failure) from None
-    typer.echo(_answer(folder))
+    typer.echo(summary(folder))
     typer.echo(f"report: {folder / 'report.html'}")
 
 
@@ -107,7 +107,7 @@ def _number(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.3f}"
 
 
-def _answer(folder: Path) -> str:
+def summary(folder: Path) -> str:
     """Say the run's main numbers in two lines."""
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     metric = record["curve_metric"]

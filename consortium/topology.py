@@ -1,0 +1,239 @@
+"""Bring a consortium up and take it down; what is there already stays as it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from consortium import network as networks
+from consortium.certificates import Authority, make_node_key
+from consortium.coordinator import Coordinator, last_line
+from consortium.hospitals import start_site, write_site
+from consortium.network import Network, choose_network
+from consortium.places import Places
+from consortium.processes import ConsortiumFailed, Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from consortium.places import HospitalPlaces
+    from consortium.plan import Plan
+
+__all__ = ["Consortium", "open_consortium"]
+
+ONLINE_SECONDS: Final = 120.0
+_POLL_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Consortium:
+    """A consortium on this machine.
+
+    Attributes:
+        plan: what it is.
+        places: where it is.
+        network: who can reach whom.
+        coordinator: its SuperLink and proxy.
+        ports: of each hospital's database and node, on that hospital's loopback.
+    """
+
+    plan: Plan
+    places: Places
+    network: Network
+    coordinator: Coordinator
+    ports: dict[str, dict[str, int]]
+
+    @property
+    def journal(self) -> Journal:
+        """What runs."""
+        return Journal(self.places.journal, mark=str(self.places.state), logs=self.places.logs)
+
+    def up(self, say: Callable[[str], None]) -> None:
+        """Bring everything up, and take down again what this call started if it cannot be finished.
+
+        Raises:
+            PlanError: something that is needed is not on this machine.
+            ConsortiumFailed: a part did not start.
+        """
+        with self._alone(), _interruptible():
+            before = {one.pid for one in self.journal.running()}
+            try:
+                self._bring_up(say)
+            except BaseException:
+                for one in self.journal.running():
+                    if one.pid not in before:
+                        self.journal.end([one.name])
+                if not before:
+                    self.journal.end_everything()
+                    networks.down(self.network)
+                raise
+
+    def down(self) -> int:
+        """End everything that was started, and remove its network; return how many processes ran."""
+        with self._alone():
+            ended = self.journal.end_everything()
+            networks.down(self.network)
+        return ended
+
+    def status(self) -> list[tuple[str, str]]:
+        """Return each part and how it is."""
+        parts = ["superlink", "proxy", *(f"site-{name}" for name in self.plan.hospitals)]
+        found = [(part, "running" if self.journal.find(part) else "not running") for part in parts]
+        if self.journal.find("superlink"):
+            found += [(f"node of {name}", status) for name, status in self.coordinator.nodes().items()]
+        return found
+
+    def _bring_up(self, say: Callable[[str], None]) -> None:
+        networks.up(self.network)
+        say(f"network: {self.network.explain()}")
+        authority = Authority(self.places.authority, name="Wardround consortium")
+        self.journal.end(self.coordinator.prepare(authority))
+        self.coordinator.start(self.journal)
+        say(f"coordinator: {self.coordinator.address}:{self.coordinator.port}, TLS; sites see the Fleet API only")
+        for number, hospital in enumerate(self._hospitals()):
+            self._prepare(hospital, authority)
+            self._load(hospital, number)
+        self.coordinator.register(self._hospitals())
+        for number, hospital in enumerate(self._hospitals()):
+            self._start(hospital, number)
+        self._await_nodes()
+        say(f"hospitals online: {', '.join(self.plan.hospitals)}")
+
+    def _hospitals(self) -> list[HospitalPlaces]:
+        return [self.places.hospital(name) for name in self.plan.hospitals]
+
+    def _prepare(self, hospital: HospitalPlaces, authority: Authority) -> None:
+        """Give a hospital its key, the authority it trusts, its policy and its site file."""
+        from clinical.site_policy import SIMULATED_POLICY
+
+        if make_node_key(hospital.key):
+            self.journal.end([f"site-{hospital.name}"])
+        shutil.copyfile(authority.certificate_path, hospital.root_certificate)
+        if not hospital.policy.exists():
+            minimum = f"minimum_patients = {self.plan.minimum_patients}"
+            policy = SIMULATED_POLICY.replace("minimum_patients = 20", minimum)
+            hospital.policy.write_text(policy, encoding="utf-8")
+        write_site(hospital, superlink=f"{self.coordinator.address}:{self.coordinator.port}")
+
+    def _load(self, hospital: HospitalPlaces, number: int) -> None:
+        from clinical.simulation import simulate_network
+
+        if hospital.data.exists():
+            return
+        made = self.places.state / "simulated"
+        if not made.exists():
+            simulate_network(made, hospitals=len(self.plan.hospitals), patients=self.plan.patients, seed=self.plan.seed)
+        shutil.copytree(made / f"hospital-{number + 1}", hospital.data)
+
+    def _start(self, hospital: HospitalPlaces, number: int) -> None:
+        name = f"site-{hospital.name}"
+        if self.journal.find(name) is not None:
+            return
+        site = start_site(hospital.folder, port=self.ports[hospital.name]["node"])
+        command = self.network.inside(number, site.command)
+        self.journal.start(name, command, site.environment, folder=hospital.folder)
+
+    def _await_nodes(self) -> None:
+        """Wait until every hospital's node is online."""
+        deadline = time.monotonic() + ONLINE_SECONDS
+        while True:
+            status = self.coordinator.nodes()
+            waiting = [name for name in self.plan.hospitals if status.get(name) != "online"]
+            if not waiting:
+                return
+            for name in waiting:
+                if self.journal.find(f"site-{name}") is None:
+                    log = self.journal.log(f"site-{name}")
+                    raise ConsortiumFailed(f"the node of {name} ended: {last_line(log)}; its log is {log}")
+            if time.monotonic() > deadline:
+                raise ConsortiumFailed(f"not online after {ONLINE_SECONDS:g} s: {', '.join(waiting)}")
+            time.sleep(_POLL_SECONDS)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep a second command away from this consortium meanwhile."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.places.lock, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ConsortiumFailed(f"another command is bringing {self.places.state} up or down") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def open_consortium(plan: Plan) -> Consortium:
+    """Return a consortium as it was decided on when it first came up; decide now if it never did.
+
+    Raises:
+        PlanError: the network that is wanted is not possible here, or the hospitals are others than before.
+    """
+    places = Places(plan.state)
+    places.make(plan.hospitals)
+    if not places.facts.exists():
+        network = choose_network(plan.network, state=plan.state, hospitals=len(plan.hospitals))
+        _write_facts(places, plan, network)
+    facts = json.loads(places.facts.read_text(encoding="utf-8"))
+    if facts["hospitals"] != list(plan.hospitals):
+        raise _changed(facts["hospitals"], plan)
+    network = Network(**facts["network"])
+    coordinator = Coordinator(places, network.proxy_address, facts["port"], facts["control_port"])
+    return Consortium(plan, places, network, coordinator, facts["ports"])
+
+
+def _changed(before: list[str], plan: Plan) -> Exception:
+    from consortium.plan import PlanError
+
+    return PlanError(
+        f"{plan.state} belongs to the hospitals {', '.join(before)}: take another state folder for other hospitals"
+    )
+
+
+def _write_facts(places: Places, plan: Plan, network: Network) -> None:
+    ports = iter(_free_ports(2 + 2 * len(plan.hospitals)))
+    facts: dict[str, Any] = {
+        "hospitals": list(plan.hospitals),
+        "network": asdict(network),
+        "port": next(ports),
+        "control_port": next(ports),
+        "ports": {name: {"database": next(ports), "node": next(ports)} for name in plan.hospitals},
+    }
+    scratch = places.facts.with_suffix(".partial")
+    scratch.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    scratch.replace(places.facts)
+
+
+def _free_ports(number: int) -> list[int]:
+    """Find ports of the loopback that nobody uses now."""
+    probes = [socket.socket() for _ in range(number)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a polite request to end take the same way as an interrupted terminal, so that nothing stays behind."""
+
+    def interrupt(number: int, frame: object) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
