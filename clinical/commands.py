@@ -15,6 +15,7 @@ import typer
 from clinical.progress import show_progress
 from clinical.site_policy import write_default_policy
 from clinical.sources.commands import ingest_app
+from clinical.sources.export_commands import export_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ app = typer.Typer(
     help="Make, bring in, divide, describe and embed hospitals.", no_args_is_help=True, add_completion=False
 )
 app.add_typer(ingest_app, name="ingest")
+app.add_typer(export_app, name="export")
 
 Out = Annotated[Path, typer.Argument(help="Folder to write; absent or empty.")]
 Where = Annotated[Path, typer.Argument(help="A hospital, or a folder of hospitals.")]

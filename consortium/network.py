@@ -125,10 +125,10 @@ def down(network: Network) -> None:
     if network.kind != "namespaces":
         return
     for number in range(network.hospitals):
+        if _there(_cable(network, number)):  # first: a namespace's end takes its cables with it, some moments later
+            _ip("link", "delete", _cable(network, number))
         if Path("/run/netns", network.namespace(number)).exists():
             _ip("netns", "delete", network.namespace(number))
-        if _there(_cable(network, number)):
-            _ip("link", "delete", _cable(network, number))
     if _there(network.bridge):
         _ip("link", "delete", network.bridge)
 

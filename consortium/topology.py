@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 from consortium import network as networks
 from consortium.certificates import Authority, make_node_key
 from consortium.coordinator import Coordinator, last_line
+from consortium.databases import Database
 from consortium.hospitals import start_site, write_site
 from consortium.network import Network, choose_network
 from consortium.places import Places
 from consortium.processes import ConsortiumFailed, Journal
+from consortium.records import fill, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +85,8 @@ class Consortium:
 
     def status(self) -> list[tuple[str, str]]:
         """Return each part and how it is."""
-        parts = ["superlink", "proxy", *(f"site-{name}" for name in self.plan.hospitals)]
+        parts = ["superlink", "proxy"]
+        parts += [f"{kind}-{name}" for name in self.plan.hospitals for kind in ("database", "site")]
         found = [(part, "running" if self.journal.find(part) else "not running") for part in parts]
         if self.journal.find("superlink"):
             found += [(f"node of {name}", status) for name, status in self.coordinator.nodes().items()]
@@ -96,9 +99,10 @@ class Consortium:
         self.journal.end(self.coordinator.prepare(authority))
         self.coordinator.start(self.journal)
         say(f"coordinator: {self.coordinator.address}:{self.coordinator.port}, TLS; sites see the Fleet API only")
-        for number, hospital in enumerate(self._hospitals()):
+        for hospital in self._hospitals():
             self._prepare(hospital, authority)
-            self._load(hospital, number)
+        self._load()
+        say("databases: a PostgreSQL with OMOP tables for each hospital; records loaded from them")
         self.coordinator.register(self._hospitals())
         for number, hospital in enumerate(self._hospitals()):
             self._start(hospital, number)
@@ -121,15 +125,20 @@ class Consortium:
             hospital.policy.write_text(policy, encoding="utf-8")
         write_site(hospital, superlink=f"{self.coordinator.address}:{self.coordinator.port}")
 
-    def _load(self, hospital: HospitalPlaces, number: int) -> None:
-        from clinical.simulation import simulate_network
+    def _load(self) -> None:
+        """Bring every hospital's database up, fill those that are empty, and take the records out of it as it does."""
+        databases = [self._database(number) for number in range(len(self.plan.hospitals))]
+        for database in databases:
+            database.start(self.journal)
+        empty = [database for database in databases if database.is_empty()]
+        if empty:
+            fill(empty, self.plan, self.places.state)
+        for database in databases:
+            read_records(database, seed=self.plan.seed)
 
-        if hospital.data.exists():
-            return
-        made = self.places.state / "simulated"
-        if not made.exists():
-            simulate_network(made, hospitals=len(self.plan.hospitals), patients=self.plan.patients, seed=self.plan.seed)
-        shutil.copytree(made / f"hospital-{number + 1}", hospital.data)
+    def _database(self, number: int) -> Database:
+        name = self.plan.hospitals[number]
+        return Database(self.places.hospital(name), self.network, number, self.ports[name]["database"])
 
     def _start(self, hospital: HospitalPlaces, number: int) -> None:
         name = f"site-{hospital.name}"
