@@ -12,7 +12,6 @@ import json
 import os
 import select
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -81,21 +80,24 @@ class Journal:
             folder: in which it works.
             farewell: the signal that asks it to end.
 
-        Raises:
-            OSError: the program cannot be started.
+        A program that is not there ends at once, with its reason in the log.
         """
-        with self.log(name).open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603  # our own command line
-                command,
-                env={**environment, MARK: self._mark},
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # an interrupted terminal is answered in order, by whoever holds the journal
-            )
-        began = _began(process.pid)
-        started = Started(name, process.pid, -1 if began is None else began, int(farewell))
+        words = [str(word) for word in ("env", f"--chdir={folder}", *command)]
+        log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        pid = os.posix_spawnp(
+            words[0],
+            words,
+            {**environment, MARK: self._mark},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.log(name)), log, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,  # an interrupted terminal is answered in order, by whoever holds the journal
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores and its children would too
+        )
+        began = _began(pid)
+        started = Started(name, pid, -1 if began is None else began, int(farewell))
         with self._path.open("a", encoding="utf-8") as journal:
             journal.write(json.dumps(asdict(started)) + "\n")
         return started
