@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import UTC, datetime, timedelta
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -23,13 +24,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from consortium.places import write_secret
+from consortium.places import write_public, write_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Authority", "make_node_key", "public_key_text"]
+__all__ = ["Authority", "make_node_key", "make_secrets", "public_key"]
 
 AUTHORITY_DAYS: Final = 3650
 SERVER_DAYS: Final = 397
@@ -80,7 +81,7 @@ class Authority:
             .sign(self._key(), hashes.SHA384())
         )
         write_secret(key_path, _pem(key))
-        certificate.write_bytes(signed.public_bytes(Encoding.PEM))
+        write_public(certificate, signed.public_bytes(Encoding.PEM))
         return True
 
     def _make(self, name: str) -> None:
@@ -94,7 +95,7 @@ class Authority:
             .sign(key, hashes.SHA384())
         )
         write_secret(self._key_path, _pem(key))
-        self.certificate_path.write_bytes(signed.public_bytes(Encoding.PEM))
+        write_public(self.certificate_path, signed.public_bytes(Encoding.PEM))
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
         key = load_pem_private_key(self._key_path.read_bytes(), password=None)
@@ -122,19 +123,50 @@ def make_node_key(path: Path) -> bool:
     else:
         key = ec.generate_private_key(_CURVE)
         write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    public, text = (
-        path.with_name(path.name + ".pub"),
-        key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
-    )
+    public, text = public_key(path), key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     if public.exists() and public.read_bytes().strip() == text:
         return False
-    public.write_bytes(text + b"\n")
+    write_public(public, text + b"\n")
     return True
 
 
-def public_key_text(path: Path) -> str:
-    """Return the public half of a node key as one line."""
-    return path.with_name(path.name + ".pub").read_text(encoding="ascii").strip()
+def public_key(path: Path) -> Path:
+    """Return where the public half of a node key lies."""
+    return path.with_name(path.name + ".pub")
+
+
+def make_secrets(folder: Path, *, proxy_names: Sequence[str], hospitals: Sequence[str]) -> list[str]:
+    """Make what a consortium of containers is given as files, those that are missing or run out.
+
+    The folder can be entered by its owner alone; the files in it are readable by all, because a container sees those
+    it is given under another user's number.
+
+    Args:
+        folder: receives `ca.crt`, `ca.key`, `superlink.*`, `proxy.*`, and of each hospital `<name>.key`,
+            `<name>.key.pub` and `<name>.password`.
+        proxy_names: host names and addresses under which hospitals find the proxy.
+        hospitals: names for whom keys and passwords are made.
+
+    Returns:
+        The names of what was made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    authority = Authority(folder, name="Wardround consortium")
+    made = []
+    for stem, names in (("superlink", ("superlink", "localhost", "127.0.0.1")), ("proxy", (*proxy_names, "localhost"))):
+        if authority.issue(folder, stem=stem, names=names):
+            made.append(stem)
+    for name in hospitals:
+        if make_node_key(folder / f"{name}.key"):
+            made.append(f"key of {name}")
+        password = folder / f"{name}.password"
+        if not password.exists():
+            write_secret(password, token_urlsafe(24).encode("ascii"))
+            made.append(f"password of {name}")
+    for path in folder.iterdir():
+        path.chmod(0o400 if path.name == "ca.key" else 0o444)
+    return made
 
 
 def _builder(

@@ -7,31 +7,24 @@ paths they need.
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from consortium.certificates import public_key_text
+from consortium.control import Control
 from consortium.plan import PlanError
 from consortium.processes import ConsortiumFailed
-from server.submission import flower_environment
 from study.defaults import APPLICATION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from consortium.certificates import Authority
-    from consortium.places import HospitalPlaces, Places
+    from consortium.places import Places
     from consortium.processes import Journal
 
-__all__ = ["CONNECTION", "Coordinator"]
-
-CONNECTION: Final = "consortium"
-"""What the coordinator's Flower calls its SuperLink."""
+__all__ = ["Coordinator", "last_line"]
 
 START_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.25
@@ -55,14 +48,10 @@ class Coordinator:
     control_port: int
 
     @property
-    def home(self) -> Path:
-        """The home of the coordinator's Flower."""
-        return self.places.coordinator / "flwr"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment of the coordinator's Flower."""
-        return flower_environment(self.home)
+    def control(self) -> Control:
+        """The coordinator's connection to its SuperLink."""
+        folder = self.places.coordinator
+        return Control(f"{_CONTROL}:{self.control_port}", folder / "ca.crt", folder / "flwr")
 
     def prepare(self, authority: Authority) -> set[str]:
         """Make certificates and configuration; return which running processes no longer fit."""
@@ -74,7 +63,7 @@ class Coordinator:
         for folder in (self.places.coordinator, self.places.proxy):
             shutil.copyfile(authority.certificate_path, folder / "ca.crt")
         self._configure_proxy()
-        self._configure_connection()
+        self.control.configure()
         return outdated
 
     def start(self, journal: Journal) -> None:
@@ -84,39 +73,11 @@ class Coordinator:
             ConsortiumFailed: one of them did not start; the message has the last line it wrote.
         """
         if journal.find("superlink") is None:
-            journal.start("superlink", self._superlink(), self.environment, folder=self.places.coordinator)
+            journal.start("superlink", self._superlink(), self.control.environment, folder=self.places.coordinator)
         self._await(journal, "superlink", f"https://{_CONTROL}:{self.control_port}/health")
         if journal.find("proxy") is None:
             journal.start("proxy", self._nginx(), {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, folder=self.places.proxy)
         self._await(journal, "proxy", f"https://{self.address}:{self.port}/health")
-
-    def register(self, hospitals: Iterable[HospitalPlaces]) -> None:
-        """Register the hospitals' public keys, each once; a key that was replaced is struck off."""
-        path = self.places.coordinator / "nodes.json"
-        known: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        for hospital in hospitals:
-            key, before = public_key_text(hospital.key), known.get(hospital.name)
-            if before is not None and before["key"] == key:
-                continue
-            if before is not None:
-                self._flwr("supernode", "unregister", before["node"], CONNECTION)
-            public = str(hospital.key) + ".pub"
-            answer = self._flwr("supernode", "register", public, CONNECTION, "--name", hospital.name)
-            known[hospital.name] = {"key": key, "node": str(answer["node-id"])}
-            path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-
-    def nodes(self) -> dict[str, str]:
-        """Return each registered hospital's status as the SuperLink tells it: registered, online or offline."""
-        path = self.places.coordinator / "nodes.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        listed = self._flwr("supernode", "list", CONNECTION)["nodes"]
-        status = {str(node["node-id"]): str(node["status"]) for node in listed}
-        return {name: status.get(each["node"], "not known") for name, each in known.items()}
-
-    def run_status(self, run: int) -> str:
-        """Return how Flower says a run goes."""
-        (listed,) = self._flwr("list", CONNECTION, "--run-id", str(run))["runs"]
-        return str(listed["status"])
 
     def _superlink(self) -> list[str | Path]:
         folder = self.places.coordinator
@@ -143,35 +104,6 @@ class Coordinator:
         upstream = f"upstream superlink {{\n    server {_CONTROL}:{self.control_port};\n    keepalive 8;\n}}\n"
         (self.places.proxy / "upstream.conf").write_text(upstream, encoding="utf-8")
         (self.places.proxy / "listen.conf").write_text(f"listen {self.address}:{self.port} ssl;\n", encoding="utf-8")
-
-    def _configure_connection(self) -> None:
-        import tomli_w
-
-        self.home.mkdir(exist_ok=True)
-        connection = {
-            "address": f"{_CONTROL}:{self.control_port}",
-            "root-certificates": str(self.places.coordinator / "ca.crt"),
-        }
-        text = tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: connection}})
-        (self.home / "config.toml").write_text(text, encoding="utf-8")
-
-    def _flwr(self, *arguments: str) -> dict[str, Any]:
-        """Ask the Control API through Flower's own command."""
-        done = subprocess.run(  # noqa: S603  # our own command line
-            ["flwr", *arguments, "--format", "json"],  # noqa: S607  # the first on this environment's path
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        try:
-            answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
-        except ValueError:
-            answer = {}
-        if not answer.get("success", True) or done.returncode or not answer:
-            said = " ".join(str(answer.get("error-message") or done.stderr or done.stdout).split())
-            raise ConsortiumFailed(f"Flower refused `flwr {' '.join(arguments[:2])}`: {said[-300:]}")
-        return answer
 
     def _await(self, journal: Journal, name: str, url: str) -> None:
         import ssl

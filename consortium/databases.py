@@ -63,9 +63,14 @@ class Database:
         return f"database-{self.hospital.name}"
 
     @property
+    def address(self) -> str:
+        """Where the server listens: the hospital's own loopback."""
+        return self.network.home(self.number)
+
+    @property
     def url(self) -> str:
         """Where the hospital's own programs find it; the password is elsewhere."""
-        return f"postgresql+psycopg://{_USER}@127.0.0.1:{self.port}/{_NAME}"
+        return f"postgresql+psycopg://{_USER}@{self.address}:{self.port}/{_NAME}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -107,7 +112,7 @@ class Database:
 
     def _server(self, binaries: Path) -> list[str | Path]:
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.address,
             "port": str(self.port),
             "unix_socket_directories": "",
             "password_encryption": "scram-sha-256",
@@ -137,7 +142,7 @@ class Database:
             )
         if done.returncode:
             raise ConsortiumFailed(f"PostgreSQL's initdb failed: {' '.join(done.stderr.split())[-300:]}")
-        write_secret(self.hospital.password, f"127.0.0.1:{self.port}:*:{_USER}:{password}\n".encode("ascii"))
+        write_secret(self.hospital.password, f"{self.address}:{self.port}:*:{_USER}:{password}\n".encode("ascii"))
         partial.rename(self.hospital.cluster)
 
     def _await(self, journal: Journal) -> None:
@@ -155,7 +160,7 @@ class Database:
             raise ConsortiumFailed(f"{self.process} has no database: {' '.join(made.stderr.split())[-300:]}")
 
     def _ask(self, statement: str, *, database: str = "postgres") -> subprocess.CompletedProcess[str]:
-        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, "-d", database]
+        where = ["-h", self.address, "-p", str(self.port), "-U", _USER, "-d", database]
         command = self.network.inside(self.number, ["psql", "--no-password", "-XAtq", *where, "-c", statement])
         return subprocess.run(  # noqa: S603  # our own command line
             command, env={**_PATH, **self.environment}, capture_output=True, text=True, check=False

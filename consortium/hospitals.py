@@ -40,12 +40,13 @@ def write_site(hospital: HospitalPlaces, *, superlink: str) -> None:
     hospital.site.write_text(tomli_w.dumps(facts), encoding="utf-8")
 
 
-def start_site(folder: Path, *, port: int) -> SiteCommand:
+def start_site(folder: Path, *, host: str, port: int) -> SiteCommand:
     """Return what starts a site's node.
 
     Args:
         folder: the site's, with its `site.toml`.
-        port: of the loopback, where the node and what runs for it meet.
+        host: the site's own loopback address, where the node and what runs for it meet.
+        port: there.
     """
     site = tomllib.loads((folder / "site.toml").read_text(encoding="utf-8"))
     node_config = " ".join(f'{key}="{site[key]}"' for key in ("data", "policy", "ledger"))
@@ -56,6 +57,6 @@ def start_site(folder: Path, *, port: int) -> SiteCommand:
         *("--auth-supernode-private-key", site["key"]),
         *("--node-config", node_config),
         *("--isolation", "subprocess"),
-        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--host", host, "--port", str(port)),
     ]
     return SiteCommand(command, flower_environment(folder / "flwr"))

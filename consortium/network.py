@@ -51,10 +51,12 @@ class Network:
         return f"{_TESTING}.{self.subnet}.1" if self.kind == "namespaces" else "127.0.0.1"
 
     def address(self, number: int) -> str:
-        """The n-th hospital's own address, from 0."""
-        if self.kind == "namespaces":
-            return f"{_TESTING}.{self.subnet}.{_FIRST + number}"
-        return f"127.0.0.{_FIRST + number}"
+        """The n-th hospital's address at the switch, from 0; there is one only with namespaces."""
+        return f"{_TESTING}.{self.subnet}.{_FIRST + number}"
+
+    def home(self, number: int) -> str:
+        """The n-th hospital's own loopback address: of its namespace, or one of the machine's many."""
+        return "127.0.0.1" if self.kind == "namespaces" else f"127.0.0.{_FIRST + number}"
 
     def inside(self, number: int, command: Sequence[str | Path], *, user: str | None = None) -> list[str | Path]:
         """Return a command as it runs in the n-th hospital's network, and as another user where one is named.

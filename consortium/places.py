@@ -6,13 +6,14 @@ keys, passwords and records, is readable by its owner alone.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["HospitalPlaces", "Places", "write_secret"]
+__all__ = ["HospitalPlaces", "Places", "write_public", "write_secret"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,18 @@ class Places:
 
 def write_secret(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read, whole or not at all; it is never readable by others in between."""
-    import os
+    _write(path, content, mode=0o600)
 
+
+def write_public(path: Path, content: bytes) -> None:
+    """Write a file that everybody may read, whole or not at all; one that cannot be written is replaced."""
+    _write(path, content, mode=0o644)
+
+
+def _write(path: Path, content: bytes, *, mode: int) -> None:
     scratch = path.with_name(f".{path.name}.partial")
     scratch.unlink(missing_ok=True)
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 __all__ = ["MARK", "ConsortiumFailed", "Journal", "Started", "end", "is_running"]
 
@@ -118,14 +118,19 @@ class Journal:
 
     def end_everything(self) -> int:
         """End all that was started, the latest first, then what else carries the mark; return how many ran."""
-        running = self.running()
-        for one in running:
-            end(one)
-        strays = self.strays()
-        for one in strays:
-            end(one)
+        ended = self.end_all_but(frozenset())
         self._path.unlink(missing_ok=True)
-        return len(running) + len(strays)
+        return ended
+
+    def end_all_but(self, kept: Collection[int]) -> int:
+        """End what runs, except the processes of these pids; return how many ended."""
+        ended = 0
+        for listed in (self.running, self.strays):  # strays last: most end with what started them
+            for one in listed():
+                if one.pid not in kept:
+                    end(one)
+                    ended += 1
+        return ended
 
     def strays(self) -> list[Started]:
         """Return every process whose environment carries this consortium's mark, whether or not it is written down."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import signal
 import socket
 import time
@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from consortium import network as networks
-from consortium.certificates import Authority, make_node_key
+from consortium.certificates import Authority, make_node_key, public_key
 from consortium.coordinator import Coordinator, last_line
 from consortium.databases import Database
 from consortium.hospitals import start_site, write_site
 from consortium.network import Network, choose_network
-from consortium.places import Places
+from consortium.places import Places, write_public
+from consortium.plan import Plan, PlanError
 from consortium.processes import ConsortiumFailed, Journal
 from consortium.records import fill, read_records
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from consortium.places import HospitalPlaces
-    from consortium.plan import Plan
 
 __all__ = ["Consortium", "open_consortium"]
 
@@ -63,16 +63,13 @@ class Consortium:
             PlanError: something that is needed is not on this machine.
             ConsortiumFailed: a part did not start.
         """
-        with self._alone(), _interruptible():
-            before = {one.pid for one in self.journal.running()}
+        with self._alone(), _interruptible(), _confidential():
+            before = {one.pid for one in self.journal.strays()}
             try:
                 self._bring_up(say)
             except BaseException:
-                for one in self.journal.running():
-                    if one.pid not in before:
-                        self.journal.end([one.name])
+                self.journal.end_all_but(before)
                 if not before:
-                    self.journal.end_everything()
                     networks.down(self.network)
                 raise
 
@@ -83,13 +80,23 @@ class Consortium:
             networks.down(self.network)
         return ended
 
+    def require_up(self) -> None:
+        """Insist that the consortium is up.
+
+        Raises:
+            ConsortiumFailed: it is not.
+        """
+        for part in ("superlink", "proxy"):
+            if self.journal.find(part) is None:
+                raise ConsortiumFailed(f"the {part} does not run: bring the consortium up with `wardround sites up`")
+
     def status(self) -> list[tuple[str, str]]:
         """Return each part and how it is."""
         parts = ["superlink", "proxy"]
         parts += [f"{kind}-{name}" for name in self.plan.hospitals for kind in ("database", "site")]
         found = [(part, "running" if self.journal.find(part) else "not running") for part in parts]
         if self.journal.find("superlink"):
-            found += [(f"node of {name}", status) for name, status in self.coordinator.nodes().items()]
+            found += [(f"node of {name}", status) for name, status in self.coordinator.control.nodes().items()]
         return found
 
     def _bring_up(self, say: Callable[[str], None]) -> None:
@@ -103,7 +110,7 @@ class Consortium:
             self._prepare(hospital, authority)
         self._load()
         say("databases: a PostgreSQL with OMOP tables for each hospital; records loaded from them")
-        self.coordinator.register(self._hospitals())
+        self.coordinator.control.register({each.name: public_key(each.key) for each in self._hospitals()})
         for number, hospital in enumerate(self._hospitals()):
             self._start(hospital, number)
         self._await_nodes()
@@ -116,9 +123,11 @@ class Consortium:
         """Give a hospital its key, the authority it trusts, its policy and its site file."""
         from clinical.site_policy import SIMULATED_POLICY
 
-        if make_node_key(hospital.key):
+        trusted = authority.certificate_path.read_bytes()
+        trusts = hospital.root_certificate.exists() and hospital.root_certificate.read_bytes() == trusted
+        if make_node_key(hospital.key) or not trusts:
             self.journal.end([f"site-{hospital.name}"])
-        shutil.copyfile(authority.certificate_path, hospital.root_certificate)
+        write_public(hospital.root_certificate, trusted)
         if not hospital.policy.exists():
             minimum = f"minimum_patients = {self.plan.minimum_patients}"
             policy = SIMULATED_POLICY.replace("minimum_patients = 20", minimum)
@@ -144,7 +153,7 @@ class Consortium:
         name = f"site-{hospital.name}"
         if self.journal.find(name) is not None:
             return
-        site = start_site(hospital.folder, port=self.ports[hospital.name]["node"])
+        site = start_site(hospital.folder, host=self.network.home(number), port=self.ports[hospital.name]["node"])
         command = self.network.inside(number, site.command)
         self.journal.start(name, command, site.environment, folder=hospital.folder)
 
@@ -152,7 +161,7 @@ class Consortium:
         """Wait until every hospital's node is online."""
         deadline = time.monotonic() + ONLINE_SECONDS
         while True:
-            status = self.coordinator.nodes()
+            status = self.coordinator.control.nodes()
             waiting = [name for name in self.plan.hospitals if status.get(name) != "online"]
             if not waiting:
                 return
@@ -180,31 +189,32 @@ class Consortium:
             lock.release()
 
 
-def open_consortium(plan: Plan) -> Consortium:
-    """Return a consortium as it was decided on when it first came up; decide now if it never did.
+def open_consortium(plan: Plan, *, new: bool = False) -> Consortium:
+    """Return a consortium as it was decided on when it first came up.
+
+    Args:
+        plan: what it is.
+        new: decide now if it never came up.
 
     Raises:
-        PlanError: the network that is wanted is not possible here, or the hospitals are others than before.
+        PlanError: it never came up, the network that is wanted is not possible here, or the hospitals are others than
+            before.
     """
     places = Places(plan.state)
+    if not (new or places.facts.exists()):
+        raise PlanError(f"there is no consortium in {plan.state}: bring it up with `wardround sites up`")
     places.make(plan.hospitals)
     if not places.facts.exists():
         network = choose_network(plan.network, state=plan.state, hospitals=len(plan.hospitals))
         _write_facts(places, plan, network)
     facts = json.loads(places.facts.read_text(encoding="utf-8"))
     if facts["hospitals"] != list(plan.hospitals):
-        raise _changed(facts["hospitals"], plan)
+        raise PlanError(
+            f"{plan.state} belongs to {', '.join(facts['hospitals'])}: take another state folder for other hospitals"
+        )
     network = Network(**facts["network"])
     coordinator = Coordinator(places, network.proxy_address, facts["port"], facts["control_port"])
     return Consortium(plan, places, network, coordinator, facts["ports"])
-
-
-def _changed(before: list[str], plan: Plan) -> Exception:
-    from consortium.plan import PlanError
-
-    return PlanError(
-        f"{plan.state} belongs to the hospitals {', '.join(before)}: take another state folder for other hospitals"
-    )
 
 
 def _write_facts(places: Places, plan: Plan, network: Network) -> None:
@@ -231,6 +241,16 @@ def _free_ports(number: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
+
+
+@contextmanager
+def _confidential() -> Iterator[None]:
+    """Whatever is written meanwhile, also by what is started now, is for its owner alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 from consortium import certificates
-from consortium.certificates import Authority, make_node_key, public_key_text
+from consortium.certificates import Authority, make_node_key, public_key
 from consortium.network import Network, choose_network
 from consortium.places import write_secret
 from consortium.plan import PlanError, read_plan
@@ -87,12 +87,12 @@ def test_a_certificate_is_made_once_and_again_when_names_authority_or_time_chang
 def test_a_node_key_is_made_once_and_its_public_half_follows_it(tmp_path):
     key = tmp_path / "node.key"
     assert make_node_key(key)
-    first = public_key_text(key)
+    first = public_key(key).read_text()
     assert not make_node_key(key)
     assert first.startswith("ecdsa-sha2-nistp384 ")
     key.unlink()
     assert make_node_key(key)
-    assert public_key_text(key) != first
+    assert public_key(key).read_text() != first
 
 
 def test_a_secret_is_never_readable_by_others(tmp_path):

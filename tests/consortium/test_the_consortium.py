@@ -175,7 +175,19 @@ def test_in_its_namespace_a_hospital_reaches_the_proxy_and_nobody_else(sites):
 
 def test_a_database_lets_nobody_in_without_the_hospitals_password(sites):
     places, port = sites.consortium.places.hospital("north"), sites.consortium.ports["north"]["database"]
-    ask = ["psql", "--no-password", "-h", "127.0.0.1", "-p", port, "-U", "hospital", "-d", "omop", "-Atc"]
+    ask = [
+        "psql",
+        "--no-password",
+        "-h",
+        sites.consortium.network.home(0),
+        "-p",
+        port,
+        "-U",
+        "hospital",
+        "-d",
+        "omop",
+        "-Atc",
+    ]
     alone = sites.inside(0, *ask, "SELECT count(*) FROM person")
     assert alone.returncode != 0
     allowed = sites.inside(0, "env", f"PGPASSFILE={places.password}", *ask, "SELECT count(*) FROM person")
