@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Coordinator", "last_line"]
 
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.25
 _CONTROL: Final = "127.0.0.1"
 

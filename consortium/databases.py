@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from consortium.coordinator import last_line
 from consortium.places import write_secret
 from consortium.plan import PlanError
-from consortium.processes import ConsortiumFailed
+from consortium.processes import MARK, ConsortiumFailed
 from study.defaults import APPLICATION
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Database"]
 
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.1
 _NAME: Final = "omop"
 _USER: Final = "hospital"
@@ -104,7 +104,11 @@ class Database:
         """
         command = self.network.inside(self.number, [sys.executable, APPLICATION / "wardround.py", *arguments])
         done = subprocess.run(  # noqa: S603  # our own command line
-            command, env={**environment, **self.environment}, capture_output=True, text=True, check=False
+            command,
+            env={**environment, **self.environment, MARK: str(self.hospital.state)},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]

@@ -28,6 +28,11 @@ class HospitalPlaces:
         return self.folder.name
 
     @property
+    def state(self) -> Path:
+        """The consortium's state folder."""
+        return self.folder.parent.parent
+
+    @property
     def site(self) -> Path:
         """What the hospital's node needs to know, as the site's own commands read it."""
         return self.folder / "site.toml"

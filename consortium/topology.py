@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Consortium", "open_consortium"]
 
-ONLINE_SECONDS: Final = 120.0
+ONLINE_SECONDS: Final = 180.0
 _POLL_SECONDS: Final = 0.5
 
 

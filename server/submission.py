@@ -105,7 +105,7 @@ def follow(study: Study, folder: Path, *, alive: Callable[[], bool], quiet: bool
             time.sleep(POLL_SECONDS)
     record = _read(folder)  # it may have ended and said so after the last look
     if record is None or record["status"] == "running":
-        raise LaunchFailed("Flower ended before the study did")
+        raise LaunchFailed("Flower ended the run before its record was finished")
 
 
 def require_completed(folder: Path) -> None:

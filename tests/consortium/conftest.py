@@ -27,7 +27,7 @@ minimum-patients = 10
 """
 
 
-def wardround(*arguments: object, timeout: int = 540) -> subprocess.CompletedProcess:
+def wardround(*arguments: object, timeout: int = 1800) -> subprocess.CompletedProcess:
     """Run a command as a shell does."""
     command = [sys.executable, ROOT / "wardround.py", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -50,7 +50,7 @@ class Sites:
     def journal(self) -> Journal:
         return self.consortium.journal
 
-    def inside(self, number: int, *command: object, timeout: int = 120) -> subprocess.CompletedProcess:
+    def inside(self, number: int, *command: object, timeout: int = 600) -> subprocess.CompletedProcess:
         """Run a program where the n-th hospital's own programs run."""
         words = list(map(str, self.consortium.network.inside(number, command)))
         environment = {**os.environ, "FLWR_HOME": str(self.plan.parent / "flwr"), "FLWR_TELEMETRY_ENABLED": "0"}

@@ -221,7 +221,7 @@ def test_a_bringing_up_that_is_interrupted_leaves_no_process_and_no_network():
                     break
             assert len(Sites(plan).journal.strays()) >= 2
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=120)
+            process.communicate(timeout=600)
         assert process.returncode != 0
         assert Sites(plan).journal.strays() == []
         assert not Path("/sys/class/net", Sites(plan).consortium.network.bridge).exists()
