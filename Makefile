@@ -7,19 +7,34 @@ STAMP := $(VENV)/.installed
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo test check setup clean
+# Keys and certificates of the containers lie outside the checkout, which containers see.
+export WARDROUND_SECRETS ?= $(HOME)/.wardround/secrets
+COMPOSE := docker compose --project-name wardround --file docker/compose.yaml
+STUDY ?=
+
+.PHONY: demo test check setup clean sites-up sites-run sites-down
 
 demo: $(STAMP)  ## train four simulated hospitals with differential privacy and name the report
 	$(BIN)/wardround run --output runs
 
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(STAMP)  ## style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sites-up: $(STAMP)  ## build and start a coordinator and three hospitals as containers
+	$(BIN)/wardround sites certify $(WARDROUND_SECRETS) --hospital north --hospital south --hospital west
+	$(COMPOSE) up --build --detach --wait
+
+sites-run:  ## run a study in them: make sites-run STUDY='--set federation.rounds=3'
+	$(COMPOSE) run --rm study $(STUDY)
+
+sites-down:  ## stop them; volumes with ledgers, databases and runs stay
+	$(COMPOSE) down
 
 setup: $(STAMP)
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": ("server.commands", "run"),
     "compare": ("server.commands", "compare"),
     "report": ("server.commands", "report"),
+    "sites": ("consortium.commands", "app"),
     "ledger": ("privacy.commands", "app"),
     "audit": ("clients.audit.commands", "app"),
 }

@@ -16,6 +16,7 @@ from clinical.cohorts.commands import label
 from clinical.progress import show_progress
 from clinical.site_policy import write_default_policy
 from clinical.sources.commands import ingest_app
+from clinical.sources.export_commands import export_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(ingest_app, name="ingest")
 app.command()(label)
+app.add_typer(export_app, name="export")
 
 Out = Annotated[Path, typer.Argument(help="Folder to write; absent or empty.")]
 Where = Annotated[Path, typer.Argument(help="A hospital, or a folder of hospitals.")]

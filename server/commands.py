@@ -23,7 +23,8 @@ def run(
     change: SET = None,
 ) -> None:
     """Run a study under Flower on this machine and name its report; exit 1 when the run failed."""
-    from server.launch import Launch, LaunchFailed, launch
+    from server.launch import Launch, launch
+    from server.submission import LaunchFailed
     from study.defaults import read_changes
 
     places = {"study.output": str(output.absolute())}
@@ -33,7 +34,7 @@ def run(
         folder = launch(Launch(read_changes(study, change or []) | places, hospitals=hospitals))
     except LaunchFailed as failure:
         raise _failed(failure) from None
-    typer.echo(_answer(folder))
+    typer.echo(summary(folder))
     typer.echo(f"report: {folder / 'report.html'}")
 
 
@@ -106,7 +107,7 @@ def _number(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.3f}"
 
 
-def _answer(folder: Path) -> str:
+def summary(folder: Path) -> str:
     """Say the run's main numbers in two lines."""
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     metric = record["curve_metric"]

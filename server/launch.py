@@ -1,28 +1,26 @@
-"""Launch a study under Flower's own simulation, watch it, and tell the truth about how it ended.
+"""Launch a study under Flower's own simulation, and end everything with it.
 
-`flwr run` exits 0 even when the run failed, keeps a daemon with the first run's environment, and installs the
-application's dependencies anew for every run. So the SuperLink here is a child of this command with its own home and
-port: it sees today's environment, uses what is installed, and ends when the command ends.
+`flwr run` keeps a daemon with the first run's environment and installs the application's dependencies anew for every
+run. So the SuperLink here is a child of this command with its own home and port: it sees today's environment, uses what
+is installed, and ends when the command ends.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from server.archive import run_folder
+from server.submission import POLL_SECONDS, LaunchFailed, flower_environment, follow, require_completed, submit
 from server.terms import check_study
-from study.defaults import APPLICATION, build
+from study.defaults import build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,15 +28,6 @@ if TYPE_CHECKING:
     from study.protocol import Study, Value
 
 START_SECONDS = 60.0
-POLL_SECONDS = 0.5
-
-
-class LaunchFailed(RuntimeError):
-    """Flower could not be started, or the run it carried failed; the message says which and where to look."""
-
-
-class LaunchRefused(ValueError):
-    """The hospitals refused the study as written; the message gives their reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +60,29 @@ def launch(order: Launch, *, quiet: bool = False) -> Path:
     with tempfile.TemporaryDirectory(prefix="wardround-") as scratch:
         environment = _environment(Path(scratch))
         with _superlink(environment, Path(scratch)) as superlink:
-            run = _submit(order, study, environment)
+            run = submit(study, environment, where=_nodes(order.hospitals or _count_hospitals(study)))
             folder = run_folder(study, run)
-            _follow(study, folder, superlink, quiet=quiet)
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if record["status"] == "refused":
-            raise LaunchRefused(f"{record['reason']}; the record is {folder}")
-        if record["status"] != "completed":
+            follow(study, folder, alive=lambda: superlink.poll() is None, quiet=quiet)
+        try:
+            require_completed(folder)
+        except LaunchFailed:
             shutil.copy(_log(Path(scratch)), folder / "flower.log")  # what the hospitals of this machine have to say
-            raise LaunchFailed(f"the run failed: {record['reason'] or 'it was cut off'}; its record and log: {folder}")
+            raise
     return folder
 
 
+def _nodes(number: int) -> list[str]:
+    return ["--federation-config", f"num-supernodes={number} client-resources-num-cpus=1"]
+
+
 def _environment(scratch: Path) -> dict[str, str]:
-    binaries = str(Path(sys.executable).parent)
     port, control = _free_port(), _free_port()
     return {
-        **os.environ,
-        "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
-        "FLWR_HOME": str(scratch / "flwr"),
+        **flower_environment(scratch / "flwr"),
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
         "FLWR_LOCAL_CONTROL_API_PORT": str(control),
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_TELEMETRY_ENABLED": "0",
         "RAY_worker_niceness": "0",
         "RAY_DEDUP_LOGS": "0",
-        "TOKENIZERS_PARALLELISM": "false",
     }
 
 
@@ -161,74 +146,7 @@ def _await_superlink(process: subprocess.Popen[bytes], port: int, log: Path) -> 
     raise LaunchFailed(f"Flower's SuperLink did not start: {last[0]}")
 
 
-def _submit(order: Launch, study: Study, environment: dict[str, str]) -> int:
-    """Hand the application and the study to the SuperLink; return the run's number."""
-    import tomli_w
-
-    preset = Path(environment["FLWR_HOME"]).parent / "study.toml"
-    preset.write_text(tomli_w.dumps(_nested(study.settings())), encoding="utf-8")
-    command = ["flwr", "run", str(APPLICATION), "--format", "json", "--run-config", str(preset)]
-    nodes = order.hospitals or _count_hospitals(study)
-    command += ["--federation-config", f"num-supernodes={nodes} client-resources-num-cpus=1"]
-    done = subprocess.run(  # noqa: S603  # our own command line
-        command, env=environment, capture_output=True, text=True, check=False
-    )
-    try:
-        answer = json.loads(done.stdout[done.stdout.index("{") :])
-        return int(answer["run-id"])
-    except (ValueError, KeyError, TypeError):
-        said = " ".join((done.stderr or done.stdout).split())
-        raise LaunchFailed(f"Flower did not accept the run: {said[-400:]}") from None
-
-
 def _count_hospitals(study: Study) -> int:
     from clinical.events import list_hospitals
 
     return len(list_hospitals(Path(study.data.network))) if study.data.network else study.data.hospitals
-
-
-def _nested(settings: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
-    tables: dict[str, dict[str, Value]] = {}
-    for key, value in settings.items():
-        section, _, name = key.partition(".")
-        tables.setdefault(section, {})[name] = value
-    return tables
-
-
-def _follow(study: Study, folder: Path, superlink: subprocess.Popen[bytes], *, quiet: bool) -> None:
-    """Show the run's progress from its own record until it ends."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        bar = progress.add_task("starting Flower", total=study.federation.rounds, note="")
-        while superlink.poll() is None:
-            record = _read(folder)
-            if record is not None:
-                progress.update(bar, **_state(record))
-                if record["status"] != "running":
-                    return
-            time.sleep(POLL_SECONDS)
-    raise LaunchFailed("Flower ended before the study did")
-
-
-def _read(folder: Path) -> dict[str, Any] | None:
-    try:
-        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return record
-
-
-def _state(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Say in a few words where a run is."""
-    rounds, curve = record.get("rounds", []), record.get("curve", [])
-    known = [point["score"] for point in curve if point["score"] is not None]
-    note = f"tuning {record['curve_metric']} {known[-1]:.3f}" if known else ""
-    if "sites" not in record:
-        return {"description": "admitting hospitals, reading records", "note": ""}
-    done = len(rounds)
-    total = record["study"]["federation"]["rounds"]
-    description = f"round {done}/{total}" if done < total else "evaluating"
-    return {"description": description, "completed": done, "note": note}

@@ -92,7 +92,7 @@ def train(
         if not progress.roster.sites:
             raise StudyFailed(f"no hospital is left in round {number}")
         outcome = _exchange(grid, study, strategy, progress, number, agenda.terms())
-        updates, unsound = _sift(outcome, progress.arrays)
+        updates, unsound = _sift(outcome, progress.arrays, progress.roster)
         progress.judge(agenda.read_curve(progress.roster.named(outcome)))
         aggregated = len(updates) >= study.federation.quorum
         if aggregated:
@@ -128,11 +128,17 @@ def _exchange(
     return collect(grid, messages, timeout_seconds=study.federation.timeout_seconds)
 
 
-def _sift(outcome: Outcome, reference: Arrays) -> tuple[dict[int, tuple[ArrayRecord, float]], tuple[Absence, ...]]:
-    """Separate sound updates, with their weights, from those that must not be aggregated."""
+def _sift(
+    outcome: Outcome, reference: Arrays, roster: Roster
+) -> tuple[dict[int, tuple[ArrayRecord, float]], tuple[Absence, ...]]:
+    """Separate sound updates, with their weights, from those that must not be aggregated.
+
+    They come in the order of the hospitals' names: node ids are drawn anew for every consortium, and a sum of floats
+    follows its order.
+    """
     sound: dict[int, tuple[ArrayRecord, float]] = {}
     unsound = []
-    for node, content in sorted(outcome.replies.items()):
+    for node, content in sorted(outcome.replies.items(), key=lambda reply: roster.name(reply[0])):
         try:
             record = content.array_records["arrays"]
             update = numpy_arrays(record)

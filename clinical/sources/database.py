@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from clinical.sources.omop_tables import OmopTable
 
-__all__ = ["Database", "open_database"]
+__all__ = ["Database", "clear_errors", "open_database", "open_engine", "spoken"]
 
 _ROWS: Final = 20_000
 _SPELLINGS: Final[tuple[tuple[Any, Callable[[Any], str]], ...]] = (
@@ -51,7 +51,7 @@ class Database:
         self._connection = connection
         self._inspector = sa.inspect(connection)
         self._found: dict[str, tuple[str, str | None]] = {}
-        self._named = _spoken(connection.engine.url)
+        self._named = spoken(connection.engine.url)
         names: dict[str, list[str]] = {}
         for table in tables:
             where = elsewhere.get(table.name) or schema
@@ -75,7 +75,7 @@ class Database:
             ValueError: the table lacks a column that it requires, or the database refuses the query.
         """
         name, schema = self._found[table.name]
-        with _clear_errors(self.places[table.name]):
+        with clear_errors(self.places[table.name]):
             found = {column["name"].lower(): column["name"] for column in self._inspector.get_columns(name, schema)}
         if missing := [column for column in table.requires if column not in found]:
             raise ValueError(f"{self.places[table.name]} has no column {', '.join(missing)}")
@@ -83,7 +83,7 @@ class Database:
         query = sa.select(*_columns([found[column] for column in columns])).select_from(sa.table(name, schema=schema))
         if table.key in found:
             query = query.order_by(sa.column(found[table.key]))
-        with _clear_errors(self.places[table.name]):
+        with clear_errors(self.places[table.name]):
             yield from self._stream(query, columns, table)
 
     def _stream(self, query: sa.Select[Any], columns: Sequence[str], table: OmopTable) -> Iterator[Block]:
@@ -100,7 +100,7 @@ class Database:
 
     def _list(self, schema: str | None) -> list[str]:
         """Name the tables and views of a schema."""
-        with _clear_errors(self._named):
+        with clear_errors(self._named):
             return [*self._inspector.get_table_names(schema), *self._inspector.get_view_names(schema)]
 
     def _place(self, table: str) -> str:
@@ -124,9 +124,9 @@ def open_database(
     Raises:
         ValueError: the URL is none, its driver is not installed, the database cannot be reached or has no such table.
     """
-    engine = _engine(url)
+    engine = open_engine(url)
     try:
-        with _clear_errors(_spoken(engine.url)):
+        with clear_errors(spoken(engine.url)):
             connection = engine.connect().execution_options(**_snapshot(engine))
         with connection:
             yield Database(connection, tables, schema, elsewhere or {})
@@ -134,16 +134,29 @@ def open_database(
         engine.dispose()
 
 
-def _engine(url: str) -> sa.Engine:
-    """Make an engine; a URL that is none is described and not repeated, for a password may be in it."""
+def open_engine(url: str, *, new_file: bool = False) -> sa.Engine:
+    """Make an engine; a URL that is none is described and not repeated, for a password may be in it.
+
+    Args:
+        url: as SQLAlchemy writes it.
+        new_file: whether the file of an SQLite database may be absent.
+
+    Raises:
+        ValueError: the URL is none, its driver is not installed, or there is no such file.
+    """
     try:
         parsed = _parse(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database and not _is_there(parsed.database):
+        if (
+            not new_file
+            and parsed.get_backend_name() == "sqlite"
+            and parsed.database
+            and not _is_there(parsed.database)
+        ):
             raise ValueError(f"no such database file: {parsed.database}")
         return sa.create_engine(parsed, poolclass=sa.NullPool)
     except (ArgumentError, NoSuchModuleError, _NotAUrlError):
         raise ValueError(
-            "SRC is not the URL of a database this program can read; write for example "
+            "this is not the URL of a database this program can use; write for example "
             "postgresql+psycopg://user@host/database or sqlite:////folder/file.db"
         ) from None
     except ModuleNotFoundError as error:
@@ -177,7 +190,7 @@ def _snapshot(engine: sa.Engine) -> dict[str, Any]:
 
 
 @contextmanager
-def _clear_errors(where: str) -> Iterator[None]:
+def clear_errors(where: str, *, verb: str = "read") -> Iterator[None]:
     """Turn the database's errors into one line that says where; the statement and its values stay out."""
     try:
         yield
@@ -186,7 +199,7 @@ def _clear_errors(where: str) -> Iterator[None]:
         cause = getattr(error, "orig", None) or error
         number = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
         name = f"{type(cause).__name__}{f' {number}' if number else ''}"
-        raise ValueError(f"{where} cannot be read ({name}); {_advice(cause)}") from None
+        raise ValueError(f"{where} cannot be {verb} ({name}); {_advice(cause)}") from None
 
 
 def _advice(cause: Any) -> str:
@@ -201,7 +214,7 @@ def _columns(names: Sequence[str]) -> list[Any]:
     return [sa.column(name) for name in names]
 
 
-def _spoken(url: sa.URL) -> str:
+def spoken(url: sa.URL) -> str:
     """Name a database without user, password and options."""
     return f"{url.drivername}://{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database or ''}"
 

@@ -1,0 +1,70 @@
+"""Run a study in a consortium: submit it, follow its record, and name its report."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from consortium.control import CONNECTION
+from server.archive import run_folder
+from server.submission import follow, require_completed, submit
+from server.terms import check_study
+from study.defaults import build
+from study.protocol import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from consortium.control import Control
+    from study.protocol import Value
+
+__all__ = ["run_study"]
+
+ASKED_SECONDS: Final = 10.0
+"""How often Flower is asked whether it still carries the run: each time starts a program."""
+
+
+def run_study(control: Control, changes: Mapping[str, Value], *, runs: Path, quiet: bool = False) -> Path:
+    """Run a study and wait for its end.
+
+    Args:
+        control: of the consortium's SuperLink.
+        changes: the study's, over the defaults; where it writes is the coordinator's to say.
+        runs: absolute folder, the same for the SuperLink and for this command, which receives the run's directory.
+        quiet: show no progress on the terminal.
+
+    Returns:
+        The directory of the completed run.
+
+    Raises:
+        ProtocolError: the study cannot be run as written; nothing was submitted.
+        LaunchRefused: too few hospitals take part in the study as written.
+        LaunchFailed: Flower did not take the run, or it failed; its record, where one was begun, keeps the reason.
+        ConsortiumFailed: the SuperLink no longer answers.
+    """
+    if changes.get("data.network"):
+        raise ProtocolError("data.network is for simulations: the hospitals of a consortium bring their own records")
+    study = build({**changes, "study.output": str(runs)})
+    check_study(study)
+    control.configure()
+    run = submit(study, control.environment, where=[CONNECTION])
+    folder = run_folder(study, run)
+    follow(study, folder, alive=_Carried(control, run), quiet=quiet)
+    require_completed(folder)
+    return folder
+
+
+class _Carried:
+    """Tells whether the SuperLink still carries a run; also when the run's program never came to write a record."""
+
+    def __init__(self, control: Control, run: int) -> None:
+        self._control = control
+        self._run = run
+        self._asked = time.monotonic()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._asked < ASKED_SECONDS:
+            return True
+        self._asked = time.monotonic()
+        return not self._control.run_ended(self._run)
