@@ -22,6 +22,7 @@ COMMANDS = {
     "report": ("server.commands", "report"),
     "ledger": ("privacy.commands", "app"),
     "audit": ("clients.audit.commands", "app"),
+    "site": ("gate.commands", "app"),
 }
 # commands of a group that need more than the group's own room may import
 ADDED = {
