@@ -56,8 +56,8 @@ strategies = ["*"]
 # The numbers about local performance that may be reported to the server, by name.
 metrics = ["*"]
 
-# Fingerprints (SHA-256) of the applications that may run here. Only a gate (wardround site run) can tell which one runs,
-# and it asks for an approval of its own (wardround site approve) in any case. An empty list checks nothing more.
+# Fingerprints (SHA-256) of the applications that may run here. Only a gate (wardround site run) can tell which one
+# runs, and it asks for an approval of its own (wardround site approve) in any case. An empty list adds nothing to that.
 applications = []
 
 [egress]

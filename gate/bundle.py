@@ -177,7 +177,7 @@ def _lay_out(bundle: Bundle, folder: Path) -> None:
 
 
 def _compile(path: Path) -> None:
-    """Compile a module without running it, so that no worker has to; one that does not compile fails where it is used."""
+    """Compile a module without running it, so that no worker has to; a faulty one fails where it is used."""
     compiled = importlib.util.cache_from_source(str(path))
     try:
         py_compile.compile(

@@ -3,7 +3,7 @@
 A line is one JSON object in the order in which it was written, so that a person can read the file with any pager. Its
 last two keys are the hash of the line before and the SHA-256 of everything in front of that hash. A changed, removed,
 added or moved line is found at its place. Lines cut off the end leave a valid shorter file: note the head and hold it
-against the file later. A line that a crash cut short is no entry; it is named, and the next entry says that it was there.
+against the file later. A line that a crash cut short is no entry; it is named, and the next entry says that it was.
 """
 
 from __future__ import annotations

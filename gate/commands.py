@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path  # noqa: TC003  # Typer resolves annotations at run time
+from pathlib import Path  # Typer resolves annotations at run time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,7 +33,8 @@ def init(
     name: Annotated[str, typer.Option(help="How the site is called.")],
     superlink: Annotated[str, typer.Option(help="The coordinator, host:port.")],
     root_certificate: Annotated[
-        Path | None, typer.Option(help="Certificate the coordinator's descends from; only one on this machine needs none.")
+        Path | None,
+        typer.Option(help="Certificate the coordinator's descends from; only one on this machine needs none."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The hospital's folder, as wardround data writes it.")] = None,
 ) -> None:
@@ -118,8 +119,12 @@ def approvals(
 @app.command()
 def log(
     site: Folder,
-    verify: Annotated[bool, typer.Option("--verify", help="Check every line instead; exit 1 if one does not fit.")] = False,
-    head: Annotated[str | None, typer.Option(help="With --verify: a head noted earlier, to find lines cut off.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every line instead; exit 1 if one does not fit.")
+    ] = False,
+    head: Annotated[
+        str | None, typer.Option(help="With --verify: a head noted earlier, to find lines cut off.")
+    ] = None,
     last: Annotated[int, typer.Option(help="Show so many entries; 0 shows all.", min=0)] = 30,
 ) -> None:
     """Read the site's audit log: who asked what, what was decided, what left."""

@@ -20,22 +20,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+from flwr.app import Message
 from flwr.common.constant import SubStatus
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
+from flwr.common.serde import context_from_proto, fab_from_proto, run_from_proto
+from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullAppMessagesRequest,
+    PullTaskInputRequest,
+    SendTaskHeartbeatRequest,
+)
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_confirm_message_received_fn_protobuf,
+    make_pull_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
 from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flwr.app import Context, Message
+    from flwr.app import Context
     from flwr.supercore.fab import Fab
     from flwr.supercore.run import Run
 
@@ -44,6 +58,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 _END_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
 
 
 class SuperNode:
@@ -163,17 +178,40 @@ class Task:
         return self._unwanted.is_set()
 
     def receive(self) -> Delivery:
-        """Fetch the message, its context, its run and the bundle that is to answer it."""
-        return Delivery(*pull_task_input(self._client))
+        """Fetch the message, its context, its run and the bundle that is to answer it.
+
+        Flower's own way there waits a second where the SuperNode has announced a message and not stored it yet, which
+        for whoever asks at once is most of the time; this one looks again sooner.
+
+        Raises:
+            RuntimeError: the task has no message.
+        """
+        given = self._client.PullTaskInput(PullTaskInputRequest())
+        context = context_from_proto(given.context)
+        node = Node(node_id=context.node_id)
+        TaskIdentity.task_id, TaskIdentity.run_id = given.task_id, context.run_id  # replies carry them
+        TaskIdentity.node_id = context.node_id
+        pulled = self._client.PullMessages(PullAppMessagesRequest())
+        if not pulled.messages_list:
+            raise RuntimeError("the task has no message")
+        (tree,) = pulled.message_object_trees
+        message = pull_and_inflate_object_from_tree(
+            tree,
+            make_pull_object_fn_protobuf(self._client.PullObject, node, context.run_id),
+            make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, node, context.run_id),
+            return_type=Message,
+            initial_backoff=_LOOK_SECONDS,
+            backoff_cap=1.0,
+        )
+        message.metadata.__dict__["_message_id"] = (
+            tree.object_id
+        )  # a message without its own id, by which it is answered
+        return Delivery(message, context, run_from_proto(given.run), fab_from_proto(given.fab))
 
     def send(self, reply: Message, context: Context) -> None:
         """Hand over the answer and close the task."""
         push_message(self._client, reply, context)
         push_task_output(self._client, context, SubStatus.COMPLETED, "")
-
-    def abandon(self, reason: str) -> None:
-        """Close the task without an answer."""
-        push_task_output(self._client, None, SubStatus.FAILED, reason)
 
     def beat(self) -> bool:
         """Tell Flower that the task is worked on; it gives a task up that nobody speaks for."""

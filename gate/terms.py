@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clients.admission import releases_of
 from clients.policy import PolicyRefusal, read_policy
 from clinical.tasks import family_of
 from gate.approvals import read_approvals
 from gate.border import Question, read_arrays
 from gate.egress import QUESTIONS, read_limits
 from gate.journal import Asked
-from clients.admission import releases_of
 from privacy.accounting import epsilon
 from privacy.budget import PATIENT
 from privacy.ledger import Ledger, LedgerCorrupt

