@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from flwr.app import MetricRecord, RecordDict
+from flwr.app import RecordDict
 
 from clients import admission, releases, training
-from clients.replies import put_arrays, put_facts
+from clients.replies import put_arrays, put_facts, put_withheld
 from clinical.learning import Questions, predict
 from clinical.metrics.outcomes import Errors, Risks
 from clinical.models import MODELS
@@ -139,7 +139,7 @@ class Prediction:
     def _put_outcomes(self, content: RecordDict, record: str, outcomes: Outcomes) -> None:
         """Add sums, or the fact that too few patients stand behind them."""
         if outcomes.too_small(minimum=self._visit.minimum_cell):
-            content[f"withheld/{record}"] = MetricRecord({"withheld": 1})
+            put_withheld(content, record)
         else:
             put_arrays(content, record, outcomes.to_arrays())
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gate.site import Site
 
-LARGEST_DRIFT_SECONDS = 60.0  # Flower refuses signed requests whose time is further off than a few minutes
+MOST_AHEAD_SECONDS, MOST_BEHIND_SECONDS = 4.0, 240.0  # Flower 1.41 refuses signed requests beyond 5 and 305
 LEAST_FREE_GIGABYTES = 1.0
 _PATIENCE_SECONDS = 5.0
 
@@ -190,7 +190,7 @@ def _check_clock(site: Site) -> Finding:
         drift = time.time() - parsedate_to_datetime(answer.headers["date"]).timestamp()
     except (httpx.HTTPError, ssl.SSLError, OSError, KeyError, ValueError):
         return Finding(name, False, "the coordinator's time is not known", "see the checks above")
-    if abs(drift) > LARGEST_DRIFT_SECONDS:
+    if not -MOST_BEHIND_SECONDS < drift < MOST_AHEAD_SECONDS:
         return Finding(name, False, f"{drift:+.0f} s against the coordinator's", "set the clock by NTP")
     return Finding(name, True, f"{drift:+.0f} s against the coordinator's")
 

@@ -99,9 +99,19 @@ def _value(key: str, value: Any, kind: str) -> Any:
 # question → the records it may be answered with besides the verdict, and the group of site policy each belongs to
 _CURVE = {"tuning": "curve", "tuning-loss": "curve", "withheld/tuning": "curve"}
 _HELD_OUT = dict.fromkeys(
-    ("tally", "histogram", "noised", "outcomes", "outcomes/*", "withheld/outcomes", "withheld/outcomes/*"), "held-out"
+    (
+        "tally",
+        "histogram",
+        "withheld/tally",
+        "noised",
+        "outcomes",
+        "outcomes/*",
+        "withheld/outcomes",
+        "withheld/outcomes/*",
+    ),
+    "held-out",
 )
-_THRESHOLDS = {"tuning": "thresholds", "tuning-loss": "thresholds", "noised": "thresholds"}
+_THRESHOLDS = dict.fromkeys(("tuning", "tuning-loss", "withheld/tuning", "noised"), "thresholds")
 _ANSWERS: dict[tuple[str, str], dict[str, str]] = {
     ("query.admit", "coding"): {"counts": "", "coding": ""},
     ("query.admit", "prediction"): {},

@@ -1,9 +1,9 @@
-"""The executor: takes a message, decides whether the application may see it, has it answered, and lets the answer leave.
+"""The executor: takes a message, decides whether the application may see it, and lets its answer leave or not.
 
 The order is the point. The policy is read first, then the bundle's hash is held against the approvals, then the journal
-says that the message is let in; only then is the bundle laid out and its code run. The reply is inspected and the journal
-says what is about to leave; only then it leaves. Whatever goes wrong ends as a reply with a reason: a SuperNode whose
-message stays unanswered never asks for another one.
+says that the message is let in; only then is the bundle laid out and its code run. The reply is inspected, the journal
+says what is about to leave, and only then it leaves. Whatever goes wrong ends as a reply with a reason: a SuperNode
+whose message stays unanswered never asks for another one.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from flwr.proto.message_pb2 import Context as ContextProto
 from flwr.proto.message_pb2 import Message as MessageProto
 
 from clients.policy import PolicyRefusal
-from clients.replies import verdict
+from clients.replies import VERDICT, verdict
+from gate.border import EgressRefusal
 from gate.bundle import BundleUnreadable, Shelf, digest_of, read_bundle
 from gate.chain import ChainBroken
-from gate.egress import EgressRefusal, inspect
+from gate.egress import inspect
 from gate.journal import Journal
 from gate.runtime import SuperNode, open_task
 from gate.site import running
@@ -41,13 +42,15 @@ if TYPE_CHECKING:
     from flwr.app import Context
 
     from gate.bundle import Bundle
-    from gate.journal import Asked
+    from gate.journal import Asked, Decision
     from gate.runtime import Delivery, Task
     from gate.site import Site
     from gate.terms import Rules
+    from gate.workers import Answer
 
 log = logging.getLogger("wardround")
 
+_OUTCOMES: dict[str, Decision] = {"ok": "answered", "refused": "refused", "error": "failed"}
 LOOK_SECONDS = 0.1
 RESTART_SECONDS = 2.0
 FAREWELL_SECONDS = 1.5  # for the SuperNode to send the last answer before it is ended
@@ -141,46 +144,50 @@ class Gate:
         self, task: Task, delivery: Delivery, asked: Asked, clock: Clock
     ) -> tuple[RecordDict, RecordDict | None]:
         """Decide, have the message answered and inspect the answer: the reply, and the state the application keeps."""
+        ledger: LedgerMark | None = None
         try:
             rules = read_rules(self._site)
             bundle = _approved(delivery, rules)
             require_known(delivery)
             ledger = LedgerMark.of(self._site.ledger_place)
             self._journal.decide(asked, "admitted")
-            folder = self._shelf.place(bundle)
-            clock.lap("check")
-            context = _furnished(delivery.context, {**rules.places, "application": bundle.digest})
-            order = Order(
-                folder=folder,
-                component=bundle.component,
-                task=delivery.run.run_id,
-                message=message_to_proto(delivery.message).SerializeToString(),
-                context=context_to_proto(context).SerializeToString(),
-                largest=rules.limits.maximum_bytes + rules.largest_state,
-            )
-            answer = self._nursery.answer(order, cancelled=lambda: task.unwanted or self._ending)
-            clock.lap("fork", at=answer.forked)
-            clock.lap("run")
-            content = message_from_proto(MessageProto.FromString(answer.message)).content
+            answer = self._run(task, delivery, bundle, rules, clock)
+            content = _content(answer.message)
             inspect(content, question_of(delivery, rules), rules.limits, size=len(answer.message))
             state = context_from_proto(ContextProto.FromString(answer.context)).state
-            self._journal.decide(
-                asked, *_outcome(content), **_left(content, answer.message), **ledger.charged(asked.run)
-            )
+            charged = ledger.charged(asked.run)
+            self._journal.decide(asked, _outcome(content), **_left(content, answer.message), **charged)
             clock.lap("inspect")
-        except Exception as fault:  # the boundary of the site: whatever went wrong is told in words that may leave
-            return self._refuse(asked, fault), None
+        except Exception as fault:  # noqa: BLE001  # the site's boundary: whatever went wrong becomes a reply
+            return self._refuse(asked, fault, ledger), None
         return content, state
 
-    def _refuse(self, asked: Asked, fault: Exception) -> RecordDict:
-        """Note why a message is not answered, and make the reply that says so."""
+    def _run(self, task: Task, delivery: Delivery, bundle: Bundle, rules: Rules, clock: Clock) -> Answer:
+        """Have an admitted message answered by the application."""
+        folder = self._shelf.place(bundle)
+        clock.lap("check")
+        context = _furnished(delivery.context, {**rules.places, "application": bundle.digest})
+        order = Order(
+            folder=folder,
+            component=bundle.component,
+            task=task.number,
+            message=message_to_proto(delivery.message).SerializeToString(),
+            context=context_to_proto(context).SerializeToString(),
+            largest=rules.limits.maximum_bytes + rules.largest_state,
+        )
+        answer = self._nursery.answer(order, cancelled=lambda: task.unwanted or self._ending)
+        clock.lap("fork", at=answer.forked)
+        clock.lap("run")
+        return answer
+
+    def _refuse(self, asked: Asked, fault: Exception, ledger: LedgerMark | None) -> RecordDict:
+        """Note why a message is not answered and what it cost all the same, and make the reply that says so."""
         status, decision, reason = _judged(fault)
-        if decision == "failed" and not isinstance(fault, (WorkerFailed, BundleUnreadable)):
-            number = secrets.token_hex(4)
-            log.exception("internal error %s of the gate", number)
-            reason = f"{reason}, local log id {number}"
+        charged: dict[str, Any] = {}
+        with suppress(PolicyRefusal):
+            charged = {} if ledger is None else ledger.charged(asked.run)
         try:
-            self._journal.decide(asked, decision, reason=reason)
+            self._journal.decide(asked, decision, reason=reason, **charged)
         except (OSError, ChainBroken):
             log.exception("the audit log cannot be written, so nothing leaves")
             return verdict("refused", reason="the site's audit log cannot be written, so nothing may leave")
@@ -239,7 +246,7 @@ def _approved(delivery: Delivery, rules: Rules) -> Bundle:
     return read_bundle(delivery.bundle.content)
 
 
-def _judged(fault: Exception) -> tuple[str, Any, str]:
+def _judged(fault: Exception) -> tuple[str, Decision, str]:
     """Return a fault's status, decision and reason."""
     if isinstance(fault, EgressRefusal):
         return "refused", "withheld", str(fault)
@@ -251,7 +258,9 @@ def _judged(fault: Exception) -> tuple[str, Any, str]:
         return "error", "cancelled", "the site ended the application: it stops, or the run was stopped"
     if isinstance(fault, (WorkerFailed, BundleUnreadable)):
         return "error", "failed", str(fault)
-    return "error", "failed", "internal error of the site's gate"
+    number = secrets.token_hex(4)
+    log.error("internal error %s of the gate", number, exc_info=fault)
+    return "error", "failed", f"internal error of the site's gate, local log id {number}"
 
 
 def _furnished(context: Context, places: dict[str, str]) -> Context:
@@ -261,10 +270,17 @@ def _furnished(context: Context, places: dict[str, str]) -> Context:
     return furnished
 
 
-def _outcome(content: RecordDict) -> tuple[Any, ...]:
+def _content(message: bytes) -> RecordDict:
+    """Read a reply."""
+    reply = message_from_proto(MessageProto.FromString(message))
+    if not reply.has_content():
+        raise EgressRefusal("form", "the reply has no content")
+    return reply.content
+
+
+def _outcome(content: RecordDict) -> Decision:
     """Say whether the application itself answered, refused or failed."""
-    status = str(content.config_records["verdict"]["status"])
-    return {"ok": ("answered",), "refused": ("refused",)}.get(status, ("failed",))
+    return _OUTCOMES[str(content.config_records[VERDICT]["status"])]
 
 
 def _left(content: RecordDict, message: bytes) -> dict[str, Any]:
@@ -277,6 +293,6 @@ def _left(content: RecordDict, message: bytes) -> dict[str, Any]:
     told: dict[str, Any] = {"records": others, "arrays": records}
     told["bytes"] = len(message)
     told["sha256"] = hashlib.sha256(message).hexdigest()
-    if (reason := content.config_records["verdict"].get("reason")) is not None:
+    if (reason := content.config_records[VERDICT].get("reason")) is not None:
         told["reason"] = str(reason)
     return told

@@ -1,8 +1,8 @@
 """Flower's SuperNode, asked to look for messages more often, and to end when the gate does.
 
-Flower 1.41 waits three seconds before it asks again whether there is a message, which in a study of short rounds is most
-of the round. It offers no setting for that, so its clock is told to wait less in that one module; if Flower changes the
-place, nothing happens but that it waits as long as it likes (tests/gate/test_runtime.py says so then).
+Flower 1.41 waits three seconds before it asks again whether there is a message, which in a study of short rounds is
+most of the round. It offers no setting for that, so its clock is told to wait less in that one module. If Flower
+changes the place, nothing happens but that it waits as long as it likes; tests/gate/test_workers.py says so then.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     if hasattr(start_client_internal, "time"):
-        start_client_internal.time = ShortWaits(IDLE_SECONDS)  # type: ignore[assignment]
+        start_client_internal.time = ShortWaits(IDLE_SECONDS)
     flower_supernode()
 
 

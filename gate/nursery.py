@@ -1,8 +1,8 @@
 """The nursery: a process that has imported what applications need, and forks a worker for each message.
 
-A new Python process that imports torch takes seconds; a fork of one that has takes milliseconds. This file is run by its
-path with ``python -I``, imports nothing of Wardround and touches no data, so that a worker begins as a fresh process
-with warm libraries would: what it learns of one message dies with it.
+A new Python process that imports torch takes seconds; a fork of one that has takes milliseconds. This file is run by
+its path with ``python -I``, imports nothing of Wardround and touches no data, so that a worker begins as a fresh
+process with warm libraries would: what it learns of one message dies with it.
 
 The application's modules come from its own bundle. The site may have Wardround installed as well; a worker refuses to
 import any of those packages, so that approved code never mixes with code that is merely there.

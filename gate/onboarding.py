@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tomli_w
@@ -14,6 +13,7 @@ from gate.site import SITE_FILE, Site, read_site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 KEY_FILE, CA_FILE, LEDGER_FILE = "node.key", "root.crt", "ledger.db"
 _COMMENTS = {

@@ -1,8 +1,8 @@
 """Flower's side of the gate: its SuperNode as a child, and the messages it has for us.
 
 The SuperNode fetches messages and hands them out over its Runtime API on the loopback address. With
-``--isolation process`` it starts nothing itself; whoever holds the secret may acquire a task, and the task's token, which
-lets its holder answer, stays in this process. The application never sees either.
+``--isolation process`` it starts nothing itself; whoever holds the secret may acquire a task, and the task's token,
+which lets its holder answer, stays in this process. The application never sees either.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class SuperNode:
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
+                start_new_session=True,  # Ctrl-C is for the gate, which then ends its children in order
             )
         finally:
             os.close(descriptor)
@@ -171,6 +172,7 @@ class Task:
         """Take the connection that speaks for the task."""
         self._client = client
         self._unwanted = threading.Event()
+        self.number = 0  # Flower's, known once the message is here
 
     @property
     def unwanted(self) -> bool:
@@ -189,6 +191,7 @@ class Task:
         given = self._client.PullTaskInput(PullTaskInputRequest())
         context = context_from_proto(given.context)
         node = Node(node_id=context.node_id)
+        self.number = given.task_id
         TaskIdentity.task_id, TaskIdentity.run_id = given.task_id, context.run_id  # replies carry them
         TaskIdentity.node_id = context.node_id
         pulled = self._client.PullMessages(PullAppMessagesRequest())

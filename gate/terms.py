@@ -132,9 +132,8 @@ def _family(task: Any) -> str:
 
 
 def _round(delivery: Delivery) -> int:
-    if not delivery.message.has_content():
-        return 0
-    number = delivery.message.content.config_records.get("config", {}).get("server-round", 0)
+    config = delivery.message.content.config_records.get("config") if delivery.message.has_content() else None
+    number = 0 if config is None else config.get("server-round", 0)
     return number if type(number) is int else 0
 
 

@@ -51,8 +51,8 @@ def _told(value: Any) -> str:
 def describe_approvals(approvals: Iterable[Approval]) -> str:
     """List approvals, one a line."""
     lines = [
-        f"{'approved' if each.stands else 'REVOKED '}  {each.digest}  {each.name} {each.version}  by {each.by}, {each.on}"
-        f"{f', signed {each.signer[:16]}' if each.signer else ''}"
+        f"{'approved' if each.stands else 'REVOKED '}  {each.digest}  {each.name} {each.version}  "
+        f"by {each.by}, {each.on}{f', signed {each.signer[:16]}' if each.signer else ''}"
         for each in approvals
     ]
     return "\n".join(lines) or "nothing is approved: no application runs here"

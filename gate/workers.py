@@ -14,13 +14,13 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gate import nursery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 ROOMS = (
     "clinical",
@@ -137,7 +137,13 @@ class Nursery:
         descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own command line
-                command, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor, pass_fds=[theirs.fileno()]
+                command,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its threads would begin at import, before the forks
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
             )
         finally:
             os.close(descriptor)
