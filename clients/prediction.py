@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from flwr.app import RecordDict
 
 from clients import admission, releases, training
 from clients.replies import put_arrays, put_facts, put_withheld
@@ -24,6 +23,7 @@ from clinical.models import MODELS
 from clinical.tasks.prediction import find_prediction_task
 
 if TYPE_CHECKING:
+    from flwr.app import RecordDict
     from torch import nn
 
     from clients.visit import Visit

@@ -53,6 +53,7 @@ log = logging.getLogger("wardround")
 _OUTCOMES: dict[str, Decision] = {"ok": "answered", "refused": "refused", "error": "failed"}
 LOOK_SECONDS = 0.1
 RESTART_SECONDS = 2.0
+STEADY_SECONDS = 60.0  # a SuperNode that ends by itself sooner has something to say about the site's settings
 FAREWELL_SECONDS = 1.5  # for the SuperNode to send the last answer before it is ended
 
 
@@ -84,7 +85,7 @@ class Gate:
         self._shelf = Shelf(site.cache / "applications")
         self._node = SuperNode(site)
         self._ending = False
-        self._idle = time.monotonic()
+        self._idle = self._started = time.monotonic()
 
     def run(self) -> None:
         """Answer messages until somebody asks for an end.
@@ -94,7 +95,7 @@ class Gate:
         """
         self._journal.note("started", site=self._site.name, coordinator=self._site.superlink)
         try:
-            self._node.start()
+            self._start()
             while not self._ending:
                 self._watch()
                 token = self._node.acquire()
@@ -111,15 +112,20 @@ class Gate:
         self._ending = True
 
     def _watch(self) -> None:
-        """Start the SuperNode again if something killed it; give up if it ended for a reason of its own."""
+        """Start the SuperNode again if something ended it; give up if it ends by itself as soon as it is started."""
         code = self._node.ended
-        if code is None:
+        if code is None or self._ending:
             return
-        if code >= 0:
+        if code >= 0 and time.monotonic() - self._started < STEADY_SECONDS:
             raise NodeEnded(f"Flower's SuperNode ended with code {code}: see {self._site.logs / 'supernode.log'}")
-        log.warning("the SuperNode was killed by signal %d and is started again", -code)
+        log.warning("the SuperNode ended with code %d and is started again", code)
+        self._journal.note("restarted", site=self._site.name, code=code)
         time.sleep(RESTART_SECONDS)
+        self._start()
+
+    def _start(self) -> None:
         self._node.start()
+        self._started = time.monotonic()
 
     def _serve(self, token: str) -> None:
         """Answer one message; what Flower does not take any more is noted and dropped."""

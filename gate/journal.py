@@ -15,7 +15,9 @@ from gate.chain import ChainWriter
 if TYPE_CHECKING:
     from pathlib import Path
 
-Decision = Literal["started", "stopped", "admitted", "answered", "refused", "withheld", "failed", "cancelled", "unsent"]
+Decision = Literal[
+    "started", "restarted", "stopped", "admitted", "answered", "refused", "withheld", "failed", "cancelled", "unsent"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

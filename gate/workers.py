@@ -5,6 +5,7 @@ What comes back is bytes in Protocol Buffers, never a pickle: the application ca
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import signal
@@ -107,9 +108,10 @@ class Answer:
 class Nursery:
     """A running nursery; a worker that dies takes nothing with it, and a nursery that dies is replaced."""
 
-    def __init__(self, log: Path, *, sandbox: Sequence[str] = ()) -> None:
-        """Name the file that takes what applications print, and words to be put before the nursery's command."""
+    def __init__(self, log: Path, *, sandbox: Sequence[str] = (), libraries: Sequence[str] = LIBRARIES) -> None:
+        """Take the file for what applications print, words put before the nursery's command, and what it imports."""
         self._log = log
+        self._libraries = tuple(libraries)
         self._sandbox = tuple(sandbox)
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -133,7 +135,14 @@ class Nursery:
             return
         self.stop()
         ours, theirs = socket.socketpair()
-        command = [*self._sandbox, sys.executable, "-I", nursery.__file__, str(theirs.fileno()), ",".join(LIBRARIES)]
+        command = [
+            *self._sandbox,
+            sys.executable,
+            "-I",
+            nursery.__file__,
+            str(theirs.fileno()),
+            ",".join(self._libraries),
+        ]
         descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own command line
@@ -247,7 +256,8 @@ def _told(frame: bytes, status: int) -> tuple[bytes, bytes]:
         if len(body) == first + second:
             if kind == nursery.FAULT:
                 word = body.decode("ascii", "replace")
-                raise WorkerFailed(f"the application raised {word if word.isidentifier() else 'Exception'}")
+                known = isinstance(getattr(builtins, word, None), type)  # any other name is the application's to choose
+                raise WorkerFailed(f"the application raised {word if known else 'Exception'}")
             return body[:first], body[first:]
     if os.WIFSIGNALED(status):
         raise WorkerFailed(f"the application's process was killed by {signal.Signals(os.WTERMSIG(status)).name}")
