@@ -23,6 +23,7 @@ COMMANDS = {
     "sites": ("consortium.commands", "app"),
     "ledger": ("privacy.commands", "app"),
     "audit": ("clients.audit.commands", "app"),
+    "site": ("gate.commands", "app"),
 }
 # commands of a group that need more than the group's own room may import
 ADDED = {

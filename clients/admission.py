@@ -79,7 +79,7 @@ def admit(study: Study, hospital: Hospital, *, run: str) -> Plan:
     Raises:
         PolicyRefusal: policy, cohort size or ledger forbid it; the message is fit to leave the hospital.
     """
-    hospital.policy.admit(study)
+    hospital.policy.admit(study, application=hospital.application)
     hospital.policy.admit_patients(study, training_patients(hospital))
     planned = plan(study, public_patients(hospital))
     _reserve(study, hospital, planned.reservations(study, run))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
 from clients import admission, canaries, cohort, releases, scoring, training
-from clients.replies import put_arrays, put_facts
+from clients.replies import put_arrays, put_facts, put_withheld
 from clinical.metrics import withhold
 from clinical.metrics.thresholds import Thresholds, best_micro, choose_thresholds
 
@@ -122,6 +122,9 @@ class Coding:
             return
         if (multiplier := visit.plan.release_noise) is None:
             judgement = scoring.judge(visit.study, model, examples, thresholds).concealed(minimum=visit.minimum_cell)
+            if 0 < judgement.tally.patients < visit.minimum_cell:
+                put_withheld(content, "tally")
+                return
             put_arrays(content, "tally", judgement.tally.to_arrays())
             put_arrays(content, "histogram", judgement.histogram.to_arrays())
             return
@@ -138,6 +141,9 @@ class Coding:
             put_arrays(content, "noised", {"sums": sums})
             return
         tuning = scoring.tune(model, examples, by_code=by_code)
+        if 0 < tuning.documents < visit.minimum_cell:
+            put_withheld(content, "tuning")
+            return
         shown = withhold(tuning.histogram, minimum=visit.minimum_cell)
         put_arrays(content, "tuning", shown.to_arrays())
         content["tuning-loss"] = MetricRecord({"loss": tuning.loss, "documents": tuning.documents})

@@ -28,6 +28,7 @@ class Hospital:
     path: Path
     policy: Policy
     ledger: str  # path or SQLAlchemy URL
+    application: str = ""  # SHA-256 of the bundle that runs, where a gate has verified it
 
 
 def locate(study: Study, node_config: Mapping[str, Value]) -> Hospital:
@@ -35,7 +36,8 @@ def locate(study: Study, node_config: Mapping[str, Value]) -> Hospital:
 
     Args:
         study: names the network of a simulation.
-        node_config: ``data``, ``policy`` and ``ledger`` of a deployed node, or Flower's ``partition-id``.
+        node_config: ``data``, ``policy`` and ``ledger`` of a deployed node, with the ``application`` its gate has
+            verified, or Flower's ``partition-id``.
 
     Raises:
         PolicyRefusal: there is no hospital for this node, or its policy cannot be read.
@@ -46,7 +48,8 @@ def locate(study: Study, node_config: Mapping[str, Value]) -> Hospital:
     path = Path(str(node_config["data"])) if "data" in node_config else _partition(study, node_config)
     manifest = read_manifest(path)
     policy = read_policy(Path(str(node_config.get("policy", path / "policy.toml"))))
-    return Hospital(manifest.site_id, path, policy, str(node_config.get("ledger", path / "ledger.db")))
+    ledger = str(node_config.get("ledger", path / "ledger.db"))
+    return Hospital(manifest.site_id, path, policy, ledger, str(node_config.get("application", "")))
 
 
 def _partition(study: Study, node_config: Mapping[str, Value]) -> Path:

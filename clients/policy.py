@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from study.protocol import Study
 
 ANY = "*"
+GATE = "egress"
 
 
 class PolicyRefusal(ValueError):
@@ -47,8 +48,12 @@ class Policy:
         """Tell whether the numbers of group ``name`` may leave."""
         return ANY in self.metrics or name in self.metrics
 
-    def admit(self, study: Study) -> None:
+    def admit(self, study: Study, *, application: str = "") -> None:
         """Check a study's terms; no record is needed for it.
+
+        Args:
+            study: what is asked for.
+            application: SHA-256 of the bundle that runs, as the site's gate has verified it; empty without a gate.
 
         Raises:
             PolicyRefusal: the study asks for what the policy does not allow.
@@ -60,8 +65,10 @@ class Policy:
         ):
             if ANY not in allowed and wanted not in allowed:
                 raise PolicyRefusal(f"site policy does not allow the {kind} {wanted}; it allows {', '.join(allowed)}")
-        if self.applications:
+        if self.applications and not application:
             raise PolicyRefusal("site policy names approved applications and this node cannot verify which one it runs")
+        if self.applications and application not in self.applications:
+            raise PolicyRefusal("the application that runs is none of those that site policy names")
         if self.require_dp and not study.privacy.wanted:
             raise PolicyRefusal("site policy requires differential privacy and the study has privacy.epsilon = 0")
         if study.privacy.epsilon > self.epsilon_ceiling:
@@ -112,6 +119,7 @@ def _parse(text: str) -> Policy:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise PolicyRefusal("the site's policy file is not readable as TOML, so nothing is allowed") from None
+    tables.pop(GATE, None)  # limits of the gate that the site runs around this application, which reads them itself
     found = _flatten(tables)
     expected = {field.name: field for field in fields(Policy)}
     required = {name for name, field in expected.items() if field.default is MISSING}

@@ -12,16 +12,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from flwr.app import MetricRecord, RecordDict
 
 from clients import admission, releases, training
-from clients.replies import put_arrays, put_facts
+from clients.replies import put_arrays, put_facts, put_withheld
 from clinical.asking import read_questions
 from clinical.asking.split import answer, count, goodness
 from clinical.models import MODELS
 from clinical.tasks.prediction import find_prediction_task
 
 if TYPE_CHECKING:
+    from flwr.app import RecordDict
     from torch import nn
 
     from clients.visit import Visit
@@ -136,7 +136,7 @@ class Prediction:
     def _put_outcomes(self, content: RecordDict, record: str, outcomes: Outcomes) -> None:
         """Add sums, or the fact that too few patients stand behind them."""
         if outcomes.too_small(minimum=self._visit.minimum_cell):
-            content[f"withheld/{record}"] = MetricRecord({"withheld": 1})
+            put_withheld(content, record)
         else:
             put_arrays(content, record, outcomes.to_arrays())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,3 +25,8 @@ def put_facts(content: RecordDict, **facts: str | float) -> None:
 def put_arrays(content: RecordDict, record: str, arrays: dict[str, np.ndarray]) -> None:
     """Add numpy arrays to a reply."""
     content[record] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
+
+
+def put_withheld(content: RecordDict, record: str) -> None:
+    """Say in a reply that a record is not in it because too few patients stand behind it."""
+    content[f"withheld/{record}"] = MetricRecord({"withheld": 1})

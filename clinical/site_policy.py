@@ -56,8 +56,30 @@ strategies = ["*"]
 # The numbers about local performance that may be reported to the server, by name.
 metrics = ["*"]
 
-# Fingerprints (SHA-256) of the applications this hospital has reviewed. An empty list does not check the application.
+# Fingerprints (SHA-256) of the applications that may run here. Only a gate (wardround site run) can tell which one
+# runs, and it asks for an approval of its own (wardround site approve) in any case. An empty list adds nothing to that.
 applications = []
+
+[egress]
+# What the gate (wardround site run) lets leave in a reply, whatever the application wants to send. A reply that breaks
+# one of these is withheld whole, and the coordinator is told which of them and where, never the value. Without this
+# section the same limits hold.
+
+# The largest reply in megabytes, and the longest text in it in characters.
+maximum_megabytes = 256.0
+maximum_text = 1000
+
+# How far one round may move the model: the Euclidean norm of the update over all its numbers.
+update_norm = 1000.0
+
+# The records that may leave, the numbers in them, and the facts beside a verdict, by name. Taking a name away withholds
+# the replies that hold it; a name that is not known to Wardround never leaves, also if it stands here.
+records = [
+    "verdict", "coding", "counts", "arrays", "metrics", "tuning", "tuning-loss", "tally", "histogram", "noised",
+    "outcomes", "outcomes/*", "beside/*", "withheld/*",
+]
+metrics = ["metrics/patients", "metrics/steps", "tuning-loss/loss", "tuning-loss/documents", "withheld/*"]
+verdict = ["status", "reason", "hospital", "patients", "plan", "features", "encoder", "privacy"]
 """
 
 _DEFAULT_CEILING = """\

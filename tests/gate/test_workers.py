@@ -1,0 +1,161 @@
+"""Workers: warm libraries, the bundle's own code and nothing of the site's, and an end that takes nothing with it."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from flwr.app import Context, Message, Metadata, RecordDict
+from flwr.app.message import make_message
+from flwr.common.serde import context_to_proto, message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as MessageProto
+
+from gate.bundle import Shelf, read_bundle
+from gate.node import IDLE_SECONDS, ShortWaits
+from gate.workers import Nursery, Order, WorkerCancelled, WorkerFailed
+from tests.gate.bundles import pack, project
+
+LIBRARIES = ("numpy", "flwr.app", "flwr.clientapp", "flwr.common.serde", "flwr.supercore.object_ref")
+MARK = "Ottilie Quastenflosser, 4711"
+
+HEAD = """
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
+seen = []
+
+
+def reply(message, **facts):
+    return Message(RecordDict({"told": ConfigRecord(facts)}), reply_to=message)
+
+
+@app.query()
+def answer(message, context):
+"""
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory):
+    with Nursery(tmp_path_factory.mktemp("nursery") / "applications.log", libraries=LIBRARIES) as running:
+        yield running
+
+
+@pytest.fixture
+def ask(nursery, tmp_path):
+    """Answer a message with an application whose handler has this body."""
+
+    def asked(body: str, *, cancelled=lambda: False, largest=1 << 20, files=None) -> dict:
+        lines = "".join(f"    {line}\n" for line in body.splitlines())
+        bundle = read_bundle(pack({"pyproject.toml": project(), "tiny/app.py": HEAD + lines, **(files or {})}))
+        folder = Shelf(tmp_path / "shelf").place(bundle)
+        order = Order(folder, bundle.component, 3, *question(), largest=largest)
+        answer = nursery.answer(order, cancelled=cancelled)
+        return dict(message_from_proto(MessageProto.FromString(answer.message)).content["told"])
+
+    return asked
+
+
+def question() -> tuple[bytes, bytes]:
+    metadata = Metadata(1, "m", 1, 2, "", "", time.time(), 3600.0, "query")
+    message: Message = make_message(metadata=metadata, content=RecordDict())
+    context = Context(1, 2, {}, RecordDict(), {})
+    return message_to_proto(message).SerializeToString(), context_to_proto(context).SerializeToString()
+
+
+def test_a_message_is_answered_by_the_bundles_own_code(ask):
+    told = ask("import tiny.app\nreturn reply(message, file=tiny.app.__file__)")
+    assert "/shelf/" in told["file"]
+
+
+def test_packages_of_the_sites_own_wardround_come_from_the_bundle_or_not_at_all(ask):
+    body = "import clients\nreturn reply(message, file=clients.__file__)"
+    assert "/shelf/" in ask(body, files={"clients/__init__.py": ""})["file"]
+    with pytest.raises(WorkerFailed, match="raised ModuleNotFoundError"):
+        ask(body)
+
+
+@pytest.mark.parametrize("room", ["gate", "privacy.ledger", "wardround"])
+def test_the_sites_own_code_is_not_there(ask, room):
+    with pytest.raises(WorkerFailed, match="raised ModuleNotFoundError"):
+        ask(f"import {room}\nreturn reply(message)")
+
+
+def test_a_worker_remembers_nothing_of_the_message_before(ask):
+    body = "seen.append(1)\nreturn reply(message, times=len(seen))"
+    assert [ask(body)["times"] for _ in range(3)] == [1, 1, 1]
+
+
+def test_workers_do_not_draw_the_same_numbers(ask):
+    body = "import numpy\nreturn reply(message, drawn=float(numpy.random.random()))"
+    assert len({ask(body)["drawn"] for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
+        ("import os\nos._exit(3)", "ended with code 3"),
+        ("import os\nos._exit(0)", "ended with code 0"),
+        ("raise SystemExit(1)", "raised SystemExit"),
+        (f"raise ValueError({MARK!r})", "raised ValueError"),
+        (f"raise type({MARK!r}, (Exception,), {{}})", "raised Exception"),
+        (f"raise type({'Quastenflosser'!r}, (Exception,), {{}})", "raised Exception"),
+        ("return 3", "raised AttributeError"),
+    ],
+)
+def test_a_worker_that_fails_is_a_reason_without_values_and_the_next_one_works(ask, body, reason):
+    with pytest.raises(WorkerFailed, match=reason) as found:
+        ask(body)
+    assert "Quastenflosser" not in str(found.value)
+    assert ask("return reply(message, fine=1)") == {"fine": 1}
+
+
+def test_what_a_worker_has_started_ends_with_it(ask):
+    body = "import subprocess\nreturn reply(message, pid=subprocess.Popen(['sleep', '60']).pid)"
+    pid = ask(body)["pid"]
+    for _ in range(100):
+        if not _alive(pid):
+            return
+        time.sleep(0.05)
+    pytest.fail("a process of the application outlived it")
+
+
+def test_an_unwanted_worker_is_ended(ask):
+    with pytest.raises(WorkerCancelled):
+        ask("import time\ntime.sleep(60)", cancelled=lambda: True)
+    assert ask("return reply(message, fine=1)") == {"fine": 1}
+
+
+def test_a_reply_that_is_too_large_is_not_read_to_its_end(ask):
+    with pytest.raises(WorkerFailed, match="larger than site policy"):
+        ask("return reply(message, long='x' * 5_000_000)", largest=100_000)
+    assert ask("return reply(message, fine=1)") == {"fine": 1}
+
+
+def test_a_nursery_that_was_killed_is_replaced(ask, nursery):
+    before = nursery.pid
+    os.kill(before, signal.SIGKILL)
+    while _alive(before):
+        nursery.pid  # noqa: B018  # reaps it
+        time.sleep(0.01)
+    assert ask("return reply(message, fine=1)") == {"fine": 1}
+    assert nursery.pid != before
+
+
+def test_flower_has_the_clock_that_the_node_is_to_read_faster():
+    from flwr.supernode import start_client_internal
+
+    assert start_client_internal.time is time
+    started = time.monotonic()
+    ShortWaits(IDLE_SECONDS).sleep(1000)
+    assert time.monotonic() - started < 1000
+    assert ShortWaits(IDLE_SECONDS).time is time.time
+
+
+def _alive(pid: int) -> bool:
+    with suppress(OSError):
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return False
