@@ -1,6 +1,6 @@
 """The price of differential privacy, and what each setting that lowers it buys, alone and together.
 
-    python benchmarks/dp_utility.py [--tasks codiesp simulated mortality kidney] [--work FOLDER] [--corpus FOLDER]
+    python benchmarks/dp_utility.py [--tasks codiesp simulated mortality kidney models] [--work FOLDER] [--corpus FOLDER]
 
 Every rung of the ladder is a study as a user would write it, run by the application itself over the same patients,
 splits and seeds (`server.laboratory`). Each rung's learning rate is chosen on the *tuning* split of a seed that no
@@ -70,7 +70,18 @@ OUTCOMES: dict[str, dict[str, Value]] = {
         "training.average": "tail",
     },
 }
-WITHOUT_PRIVACY = (FLOOR, "+ hidden layer (mlp-s)", BASE, "+ linear head instead", "+ start from titles", TOGETHER)
+EVERY_MODEL: dict[str, dict[str, Value]] = {
+    name: {"model.name": name} for name in ("logistic", "mlp-s", "gru", "tcn", "transformer", "ssm")
+}
+WITHOUT_PRIVACY = (
+    *EVERY_MODEL,
+    FLOOR,
+    "+ hidden layer (mlp-s)",
+    BASE,
+    "+ linear head instead",
+    "+ start from titles",
+    TOGETHER,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,20 @@ TASKS = {
         OUTCOMES,
         lower_is_better=True,
     ),
+    "models": Task(
+        "Every model: kidney function from three variables, eICU demo at eight sites",
+        "The same stays and answers; a model sees creatinine, urea and urine output only, whole cohorts a step.",
+        {
+            "task.name": "kidney-function",
+            "training.loss": "huber",
+            "features.variables": "crea bun urine",
+            "training.batch-patients": ALL,
+        },
+        3,
+        {"mae": "MAE, mg/dL"},
+        EVERY_MODEL,
+        lower_is_better=True,
+    ),
 }
 
 
@@ -165,6 +190,7 @@ NETWORKS = {
     "simulated": prepare_simulated,
     "mortality": prepare_stays,
     "kidney": prepare_stays,
+    "models": prepare_stays,
 }
 
 
@@ -233,7 +259,8 @@ def private_scores(
 def plain_scores(task: Task, laboratory: Laboratory, rung: str, settings: dict[str, Value]) -> list[dict[str, float]]:
     """The same without privacy, under the preset for that; its batches are its own."""
     plain = {key: value for key, value in settings.items() if key != "training.batch-patients"}
-    given = {key: value for key, value in task.changes.items() if key in {"task.name", "training.loss"}}
+    shared = {"task.name", "training.loss", "features.variables"}
+    given = {key: value for key, value in task.changes.items() if key in shared}
     study = build(read_settings(ROOT / "study" / "presets" / "plain.toml"), COMMON, given, plain)
     return [run(study, laboratory, f"{rung}/plain", seed) for seed in range(task.seeds)]
 
