@@ -1,6 +1,6 @@
 """The price of differential privacy, and what each setting that lowers it buys, alone and together.
 
-    python benchmarks/dp_utility.py [--tasks codiesp simulated mortality kidney models] [--work FOLDER] [--corpus FOLDER]
+    python benchmarks/dp_utility.py [--tasks codiesp simulated mortality kidney models] [--work FOLDER] [--corpus DIR]
 
 Every rung of the ladder is a study as a user would write it, run by the application itself over the same patients,
 splits and seeds (`server.laboratory`). Each rung's learning rate is chosen on the *tuning* split of a seed that no
