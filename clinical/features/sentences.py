@@ -1,7 +1,8 @@
 """The state of a patient at a moment, written in short plain sentences for a sentence encoder to read.
 
 The words depend on the patient's own events up to the moment and on public tables, and always come in the same order:
-who it is, what was measured last and where it tends, what was diagnosed, given and done.
+who it is, what was last measured far from usual and where it tends, what was diagnosed, given and done. What is usual
+is not said: an encoder averages what it reads, and forty usual values drown the few that matter.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class _Writer:
             recent = at[time[at] >= moment - _DAY_HOURS * HOUR_US]
             unit = self._unit[place].replace("ratio", "")
             number = f"{value[at[-1]]:.3g} {unit}".strip()
-            sentences.append(f"{self._measured[place]} {number}{_tendency(scaled[at[-1]], scaled[recent])}.")
+            if far := _far(scaled[at[-1]]):
+                sentences.append(f"{self._measured[place]} {number}, {far}{_tendency(scaled[recent])}.")
         sentences += self._lists(code)
         return " ".join(sentence for sentence in sentences if sentence)
 
@@ -109,10 +111,14 @@ def _name(code: str) -> str:
     return code.split("//")[1]
 
 
-def _tendency(last: float, recent: np.ndarray) -> str:
-    """Say where a number stands and where it tends; nothing where it is usual and was measured once."""
-    words = ["high"] if last > _FAR else ["low"] if last < -_FAR else []
-    if len(recent) > 1:
-        change = float(recent[-1] - recent[0])
-        words.append("rising" if change > _CHANGE else "falling" if change < -_CHANGE else "steady")
-    return f", {' and '.join(words)}" if words else ""
+def _far(last: float) -> str:
+    """Say whether a number is far from usual; "" where it is not."""
+    return "high" if last > _FAR else "low" if last < -_FAR else ""
+
+
+def _tendency(recent: np.ndarray) -> str:
+    """Say where numbers tend; nothing of a single one."""
+    if len(recent) < 2:
+        return ""
+    change = float(recent[-1] - recent[0])
+    return " and rising" if change > _CHANGE else " and falling" if change < -_CHANGE else " and steady"

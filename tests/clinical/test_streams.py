@@ -229,6 +229,7 @@ def test_the_state_in_words_by_hand(tmp_path):
         (1, 0, HEART, 80.0, 10),
         (1, 20, HEART, 130.0, 10),
         (1, 21, LACTATE, 1.7, 10),
+        (1, 22, "LAB//Albumin//g/L", 15.0, 10),
         (1, 2, "DIAG//ICD10CM//I50.9", None, None),
         (1, 3, "MED//aspirin", 81.0, 10),
         (1, 4, "MED//x7", None, 10),
@@ -241,10 +242,10 @@ def test_the_state_in_words_by_hand(tmp_path):
     tracks = tracks_of(folder, view=View(Sight()))
     assert write_states(tracks, read_titles(folder, tracks.codes)) == [
         (
-            "A woman of 70 years. Observed for 24 hours. Heart rate 130 bpm, high and rising. Lactate 1.7 mmol/L. "
+            "A woman of 70 years. Observed for 24 hours. Albumin 1.5 g/dL, low. Heart rate 130 bpm, high and rising. "
             "Diagnoses: Heart failure, unspecified. Medications: furosemide 40 mg; aspirin, medication ordered."
         ),
-        "A person of unknown age. Observed for 0 hours. Lactate 1.7 mmol/L.",
+        "A person of unknown age. Observed for 0 hours.",
     ]
 
 
