@@ -34,6 +34,7 @@ _LOINC_OF_VITAL: Final[Mapping[str, str]] = {
     "systolic_pressure": "8480-6",
 }
 _SUMMARY: Final = ("LOINC", "18842-5", "Discharge summary")
+_STATIC: Final = frozenset({"GENDER", "RACE"})
 _ICD: Final = frozenset(codes.SYSTEMS)
 _BATCH: Final = 20_000
 Row = dict[str, Any]
@@ -128,7 +129,8 @@ class _Tables:
             self.persons.setdefault(event["subject_id"], _person(event["subject_id"]))
             kind, _, rest = event["code"].partition("//")
             writer = _WRITERS.get(kind)
-            if writer is None or not writer(self, event, rest):
+            untimed = event["time"] is None and kind not in _STATIC
+            if writer is None or untimed or not writer(self, event, rest):
                 self.left_out[kind] += 1
 
     def take(self) -> dict[str, list[Row]]:
@@ -265,8 +267,6 @@ def _vital(tables: _Tables, event: Row, rest: str) -> bool:
 
 def _measured(tables: _Tables, event: Row, rest: str, *, vocabulary: str, code: str) -> bool:
     name, _, unit = rest.partition("//")
-    if event["time"] is None:
-        return False
     return tables.fact(
         "measurement",
         event,

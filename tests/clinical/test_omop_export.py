@@ -86,12 +86,13 @@ def test_an_event_that_has_no_row_is_counted_and_the_rest_is_written(tmp_path):
         {"subject_id": 1, "time": day(1950), "code": "MEDS_BIRTH"},
         {"subject_id": 1, "time": day(2020), "code": "DISCHARGE", "hadm_id": 5},
         {"subject_id": 1, "time": day(2020), "code": "PROC//CPT//99213"},
+        {"subject_id": 1, "time": None, "code": "DIAG//ICD10CM//I50.22"},
         {"subject_id": 1, "time": day(2020), "code": "DEATH"},
         {"subject_id": 1, "time": day(2021), "code": "DEATH"},
     ]
     write_hospital(tmp_path / "h", [pa.Table.from_pylist(events, EVENT_SCHEMA)], site_id="h", source="test")
     export = export_omop(tmp_path / "h", f"sqlite:///{tmp_path / 'cdm.db'}")
-    assert export.left_out == {"DISCHARGE": 1, "PROC": 1, "DEATH": 1}
+    assert export.left_out == {"DISCHARGE": 1, "PROC": 1, "DIAG": 1, "DEATH": 1}
     assert export.rows["person"] == 1
 
 
