@@ -272,7 +272,7 @@ def _whole(heard: bytearray) -> bool:
     if len(heard) < head.size:
         return False
     _, first, second = head.unpack(heard[: head.size])
-    return len(heard) >= head.size + first + second
+    return len(heard) >= head.size + int(first) + int(second)
 
 
 def _told(frame: bytes, status: int) -> tuple[bytes, bytes]:
