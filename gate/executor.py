@@ -2,8 +2,8 @@
 
 The order is the point. The policy is read first, then the bundle's hash is held against the approvals, then the journal
 says that the message is let in; only then is the bundle laid out and its code run. The reply is inspected, the journal
-says what is about to leave, and only then it leaves. Whatever goes wrong ends as a reply with a reason: a SuperNode
-whose message stays unanswered never asks for another one.
+says what is about to leave, and only then it leaves. Whatever goes wrong ends as a reply with a reason: the coordinator
+is told, and need not wait until Flower gives the message up.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ class Gate:
                     self._serve(token)
         finally:
             self._node.stop()
-            self._journal.note("stopped", site=self._site.name)
+            with suppress(OSError, ChainBroken):
+                self._journal.note("stopped", site=self._site.name)
 
     def end(self) -> None:
         """Ask for an end; a message that is being answered gets a reply that says so."""
@@ -142,8 +143,10 @@ class Gate:
             self._time(asked, clock)
             if self._ending:
                 time.sleep(FAREWELL_SECONDS)
-        except (httpx.HTTPError, RuntimeError) as fault:
-            log.warning("a message could not be fetched or answered: %s", type(fault).__name__)
+        except httpx.HTTPError as fault:
+            log.warning("Flower did not hand out a message, or did not take its answer: %s", type(fault).__name__)
+        except Exception:  # whatever was sent must not end the gate; Flower gives up a message nobody speaks for
+            log.exception("a message could not be read")
         self._idle = time.monotonic()
 
     def _answer(
@@ -205,7 +208,7 @@ class Gate:
             context.state = state
         try:
             task.send(Message(reply, reply_to=delivery.message), context)
-        except (httpx.HTTPError, RuntimeError) as fault:
+        except Exception as fault:
             with suppress(OSError, ChainBroken):
                 self._journal.decide(asked, "unsent", reason=f"Flower did not take the answer: {type(fault).__name__}")
             raise

@@ -7,6 +7,7 @@ which lets its holder answer, stays in this process. The application never sees 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from flwr.supercore.run import Run
 
     from gate.site import Site
+
+log = logging.getLogger("wardround")
 
 HOST = "127.0.0.1"
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
@@ -133,6 +137,10 @@ class SuperNode:
         try:
             answer = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
         except httpx.TransportError:
+            return None
+        except httpx.HTTPStatusError as fault:
+            log.warning("the SuperNode hands out no task: HTTP %d", fault.response.status_code)
+            time.sleep(1)
             return None
         if self._scratch is not None:  # it answers, so it has read the secret, which needs to be on no disk any more
             self._scratch.cleanup()

@@ -83,7 +83,7 @@ def asked_of(delivery: Delivery) -> Asked:
     settings = delivery.context.run_config
     try:
         digest = parse(dict(settings)).digest()
-    except ProtocolError:
+    except (ProtocolError, ValueError, TypeError):
         digest = ""
     return Asked(
         run=str(delivery.run.run_id),

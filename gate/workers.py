@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -64,6 +65,7 @@ LIBRARIES = (
     "flwr.supercore.task_identity",
 )
 _LOOK_SECONDS = 0.2
+_END_SECONDS = 5.0  # for a worker to end after its reply
 _START_SECONDS = 300.0
 
 
@@ -187,49 +189,47 @@ class Nursery:
         self.start()
         assert self._control is not None
         ours, theirs = socket.socketpair()
-        line = {
-            "folder": str(order.folder),
-            "component": order.component,
-            "task": order.task,
-            "reserved": ROOMS,
-        }
         with ours:
             with theirs:
-                socket.send_fds(self._control, [json.dumps(line).encode()], [theirs.fileno()])
+                socket.send_fds(self._control, [_instruction(order)], [theirs.fileno()])
             pid = int(self._hear()["pid"])
             forked = time.monotonic()
             try:
-                parts = self._exchange(ours, order, cancelled)
+                _hand_over(ours, order)
+                frame = self._listen(ours, order, cancelled)
+                status = self._ended(pid, patience=_END_SECONDS)
             except BaseException:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                self._hear()
+                self._ended(pid, patience=0)
                 raise
-            status = int(self._hear()["status"])
-        return Answer(*_told(parts, status), forked)
+        return Answer(*_told(frame, status), forked)
 
-    def _exchange(self, channel: socket.socket, order: Order, cancelled: Callable[[], bool]) -> bytes:
-        """Send the message and read until the worker closes its end."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # a worker that died early is told from its end
-            channel.sendall(nursery.HEAD.pack(nursery.REPLY, len(order.message), len(order.context)))
-            channel.sendall(order.message)
-            channel.sendall(order.context)
-        channel.settimeout(_LOOK_SECONDS)
+    def _listen(self, channel: socket.socket, order: Order, cancelled: Callable[[], bool]) -> bytes:
+        """Read a worker's frame; a shorter one where it ends before."""
+        assert self._control is not None
         heard = bytearray()
-        while True:
-            try:
-                piece = channel.recv(1 << 20)
-            except TimeoutError:
-                if cancelled():
-                    raise WorkerCancelled("the gate ended the worker") from None
-                continue
-            except ConnectionResetError:
-                piece = b""
-            if not piece:
-                return bytes(heard)
-            heard += piece
+        while not _whole(heard):
+            ready, _, _ = select.select([channel, self._control], [], [], _LOOK_SECONDS)
+            if cancelled():
+                raise WorkerCancelled("the gate ended the worker")
+            if channel in ready:
+                piece = _receive(channel)
+                heard += piece
+                if not piece:
+                    break
+            elif ready:  # it has ended, and everything it sent is read, whoever still holds its end of the channel
+                break
             if len(heard) > order.largest + nursery.HEAD.size:
                 raise WorkerFailed("the application's reply is larger than site policy lets leave")
+        return bytes(heard)
+
+    def _ended(self, pid: int, *, patience: float) -> int:
+        """Wait for a worker's end, and make it where it does not come; return the wait status."""
+        assert self._control is not None
+        ready, _, _ = select.select([self._control], [], [], patience)
+        if not ready:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return int(self._hear()["status"])
 
     def _hear(self) -> dict[str, Any]:
         """Read one line of the nursery's."""
@@ -245,6 +245,34 @@ class Nursery:
             raise WorkerFailed("the process that starts applications does not answer") from None
         heard: dict[str, Any] = json.loads(line)
         return heard
+
+
+def _instruction(order: Order) -> bytes:
+    line = {"folder": str(order.folder), "component": order.component, "task": order.task, "reserved": ROOMS}
+    return json.dumps(line).encode()
+
+
+def _hand_over(channel: socket.socket, order: Order) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # a worker that died early is told from its end
+        channel.sendall(nursery.HEAD.pack(nursery.REPLY, len(order.message), len(order.context)))
+        channel.sendall(order.message)
+        channel.sendall(order.context)
+
+
+def _receive(channel: socket.socket) -> bytes:
+    try:
+        return channel.recv(1 << 20)
+    except ConnectionResetError:
+        return b""
+
+
+def _whole(heard: bytearray) -> bool:
+    """Tell whether a frame is complete."""
+    head = nursery.HEAD
+    if len(heard) < head.size:
+        return False
+    _, first, second = head.unpack(heard[: head.size])
+    return len(heard) >= head.size + int(first) + int(second)
 
 
 def _told(frame: bytes, status: int) -> tuple[bytes, bytes]:

@@ -20,6 +20,7 @@ HEAVY = ("torch", "pandas", "sentence_transformers", "transformers", "sdv", "ctg
         "privacy.commands",
         "reports.commands",
         "clients.audit.commands",
+        "gate.commands",
     ],
 )
 def test_an_application_imports_nothing_heavy_before_it_is_asked(module):

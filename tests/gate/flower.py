@@ -13,7 +13,7 @@ from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-PATIENCE = 240.0
+PATIENCE = 400.0
 
 
 class Stand:
@@ -82,7 +82,8 @@ class Stand:
         """Submit a study and return its record once it has ended."""
         runs = self.folder / "runs" / str(time.monotonic_ns())
         settings = {"study.output": str(runs), "federation.rounds": 1, "federation.wait-seconds": 60.0}
-        settings |= {"evaluation.replicates": 20, "task.minimum-documents": 8, "evaluation.local-baseline": False}
+        settings |= {"task.name": "mortality-24h", "model.name": "logistic"}  # no note has to be embedded first
+        settings |= {"evaluation.replicates": 20, "evaluation.local-baseline": False}
         settings |= {name.replace("__", "."): value for name, value in changes.items()}
         words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
         command = ["flwr", "run", application, "here", "--format", "json", "--run-config", " ".join(words)]

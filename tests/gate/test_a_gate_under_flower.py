@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from clinical.events import list_hospitals
 from gate.chain import read_chain
 from gate.site import gate_process, read_site
 from tests.gate.flower import Stand, copy_application
+from tests.intensive_care import intensive_network
+
+__all__ = ["intensive_network"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -33,9 +37,9 @@ def put_arrays(content, record, arrays):
 
 
 @pytest.fixture
-def stand(tmp_path, consortium):
+def stand(tmp_path, intensive_network):
     with Stand(tmp_path) as stand:
-        for number, hospital in enumerate(consortium.hospitals[:2], start=1):
+        for number, hospital in enumerate(list_hospitals(intensive_network)[:2], start=1):
             site = tmp_path / f"site-{number}"
             done = stand.site("init", site, "--name", site.name, "--superlink", stand.address, "--data", hospital)
             assert done.returncode == 0, done.stderr

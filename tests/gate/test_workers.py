@@ -123,6 +123,13 @@ def test_what_a_worker_has_started_ends_with_it(ask):
     pytest.fail("a process of the application outlived it")
 
 
+def test_a_process_that_keeps_the_channel_open_does_not_keep_the_gate_waiting(ask):
+    body = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(20)\n    os._exit(0)\n"
+    with pytest.raises(WorkerFailed, match="killed by SIGKILL"):
+        ask(body + "os.kill(os.getpid(), 9)")
+    assert ask(body + "return reply(message, fine=1)") == {"fine": 1}
+
+
 def test_an_unwanted_worker_is_ended(ask):
     with pytest.raises(WorkerCancelled):
         ask("import time\ntime.sleep(60)", cancelled=lambda: True)
@@ -149,9 +156,7 @@ def test_flower_has_the_clock_that_the_node_is_to_read_faster():
     from flwr.supernode import start_client_internal
 
     assert start_client_internal.time is time
-    started = time.monotonic()
-    ShortWaits(IDLE_SECONDS).sleep(1000)
-    assert time.monotonic() - started < 1000
+    ShortWaits(IDLE_SECONDS).sleep(1e6)  # returns
     assert ShortWaits(IDLE_SECONDS).time is time.time
 
 
