@@ -12,7 +12,7 @@ from consortium.certificates import Authority, make_node_key, public_key
 from consortium.network import Network, choose_network
 from consortium.places import write_secret
 from consortium.plan import PlanError, read_plan
-from tests.consortium.conftest import PLAN, ROOT
+from tests.sites import PLAN, ROOT
 
 
 def written(folder, text):

@@ -15,7 +15,7 @@ from server.app import app
 from server.inprocess import conduct
 from server.laboratory import client_application
 from study.defaults import build, read_changes
-from tests.consortium.conftest import HOSPITALS, PLAN, ROOT, Sites, require_programs, wardround
+from tests.sites import HOSPITALS, PLAN, ROOT, Sites, require_programs, wardround
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium")]
 
