@@ -15,7 +15,7 @@ from consortium import network as networks
 from consortium.certificates import Authority, make_node_key, public_key
 from consortium.coordinator import Coordinator, last_line
 from consortium.databases import Database
-from consortium.hospitals import start_site, write_site
+from consortium.hospitals import approve_application, start_site, write_site
 from consortium.network import Network, choose_network
 from consortium.places import Places, write_public
 from consortium.plan import Plan, PlanError
@@ -114,7 +114,7 @@ class Consortium:
         for number, hospital in enumerate(self._hospitals()):
             self._start(hospital, number)
         self._await_nodes()
-        say(f"hospitals online: {', '.join(self.plan.hospitals)}")
+        say(f"hospitals online: {', '.join(self.plan.hospitals)}; each has approved the application of this checkout")
 
     def _hospitals(self) -> list[HospitalPlaces]:
         return [self.places.hospital(name) for name in self.plan.hospitals]
@@ -132,7 +132,9 @@ class Consortium:
             minimum = f"minimum_patients = {self.plan.minimum_patients}"
             policy = SIMULATED_POLICY.replace("minimum_patients = 20", minimum)
             hospital.policy.write_text(policy, encoding="utf-8")
-        write_site(hospital, superlink=f"{self.coordinator.address}:{self.coordinator.port}")
+        superlink = f"{self.coordinator.address}:{self.coordinator.port}"
+        write_site(hospital, superlink=superlink, port=self.ports[hospital.name]["node"])
+        approve_application(hospital)
 
     def _load(self) -> None:
         """Bring every hospital's database up, fill those that are empty, and take the records out of it as it does."""
@@ -153,7 +155,7 @@ class Consortium:
         name = f"site-{hospital.name}"
         if self.journal.find(name) is not None:
             return
-        site = start_site(hospital.folder, host=self.network.home(number), port=self.ports[hospital.name]["node"])
+        site = start_site(hospital.folder)
         command = self.network.inside(number, site.command)
         self.journal.start(name, command, site.environment, folder=hospital.folder)
 

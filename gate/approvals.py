@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from gate.bundle import Bundle
+    from gate.site import Site
 
 APPROVE, REVOKE = "approve", "revoke"
 FORMAT = "wardround-approval-1"
@@ -84,6 +85,18 @@ def approve(path: Path, bundle: Bundle, *, by: str, at: datetime, key: Ed25519Pr
         ChainBroken: the record does not verify.
     """
     _record(path, APPROVE, (bundle.digest, bundle.name, bundle.version), by=by, at=at, key=key)
+
+
+def approve_at(
+    site: Site, content: bytes, bundle: Bundle, *, by: str, at: datetime, key: Ed25519PrivateKey | None = None
+) -> None:
+    """Record an approval at a site, and keep the bundle to compare the next one with.
+
+    Raises: as `approve`.
+    """
+    site.approved.mkdir(exist_ok=True, mode=0o700)
+    (site.approved / f"{bundle.digest}.fab").write_bytes(content)
+    approve(site.approvals, bundle, by=by, at=at, key=key)
 
 
 def revoke(path: Path, digest: str, *, by: str, at: datetime, key: Ed25519PrivateKey | None = None) -> Approval:

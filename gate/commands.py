@@ -71,8 +71,7 @@ def approve(
     key: Key = None,
 ) -> None:
     """Show what changed since the last approved application, and let this one run here."""
-    from gate.approvals import approve as record
-    from gate.approvals import read_approvals
+    from gate.approvals import approve_at, read_approvals
     from gate.bundle import load_bundle
     from gate.site import read_site
     from gate.views import describe_changes
@@ -88,8 +87,7 @@ def approve(
     if not yes and not typer.confirm(f"Let {bundle.name} {bundle.version} run at {place.name}?"):
         typer.echo("nothing was approved")
         raise typer.Exit(1)
-    _keep(place, bundle, content)
-    record(place.approvals, bundle, by=by, at=datetime.now(UTC), key=signing)
+    approve_at(place, content, bundle, by=by, at=datetime.now(UTC), key=signing)
     typer.echo(f"approved: {bundle.digest}")
 
 
@@ -184,12 +182,6 @@ def _before(site: Site) -> tuple[str, Bundle | None]:
     except FileNotFoundError:
         return told, None
     return told, read_bundle(content) if digest_of(content) == last.digest else None
-
-
-def _keep(site: Site, bundle: Bundle, content: bytes) -> None:
-    """Keep a bundle to compare the next one with."""
-    site.approved.mkdir(exist_ok=True, mode=0o700)
-    (site.approved / f"{bundle.digest}.fab").write_bytes(content)
 
 
 def _signing(key: Path | None) -> Ed25519PrivateKey | None:
