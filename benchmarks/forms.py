@@ -52,7 +52,7 @@ FORMS: dict[str, dict[str, Value]] = {
     "events by title": {"features.form": "events", "features.tokens": "text"},
     "words": {"features.form": "text"},
 }
-MODELS = {"logistic": (ROWS, tuple(FORMS))} | dict.fromkeys(("gru", "ssm"), (SEQUENCES, ("grid", "events by code")))
+MODELS = {"logistic": (ROWS, tuple(FORMS)), "gru": (SEQUENCES, ("grid", "events by code"))}
 METRICS = ("auroc", "average_precision", "brier")
 
 
