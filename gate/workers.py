@@ -117,6 +117,7 @@ class Nursery:
         self._sandbox = tuple(sandbox)
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._warm = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -132,7 +133,7 @@ class Nursery:
         return self._process.pid if alive and self._process else None
 
     def start(self) -> None:
-        """Start the nursery unless it runs, and wait until it is warm."""
+        """Start the nursery unless it runs; it warms up while the gate does other things."""
         if self.pid is not None:
             return
         self.stop()
@@ -159,10 +160,18 @@ class Nursery:
         finally:
             os.close(descriptor)
             theirs.close()
-        self._control = ours
-        ours.settimeout(_START_SECONDS)
-        self._hear()
-        ours.settimeout(None)
+        self._control, self._warm = ours, False
+
+    def _warmed(self) -> socket.socket:
+        """Wait until the nursery can fork workers, and return what it listens on."""
+        self.start()
+        assert self._control is not None
+        if not self._warm:
+            self._control.settimeout(_START_SECONDS)
+            self._hear()
+            self._control.settimeout(None)
+            self._warm = True
+        return self._control
 
     def stop(self) -> None:
         """End the nursery, and with it any worker."""
@@ -186,12 +195,11 @@ class Nursery:
             WorkerFailed: it raised, died, or sent what is no reply.
             WorkerCancelled: `cancelled` said so.
         """
-        self.start()
-        assert self._control is not None
+        control = self._warmed()
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                socket.send_fds(self._control, [_instruction(order)], [theirs.fileno()])
+                socket.send_fds(control, [_instruction(order)], [theirs.fileno()])
             pid = int(self._hear()["pid"])
             forked = time.monotonic()
             try:

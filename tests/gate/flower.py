@@ -81,7 +81,7 @@ class Stand:
     def study(self, application: Path, **changes: object) -> dict:
         """Submit a study and return its record once it has ended."""
         runs = self.folder / "runs" / str(time.monotonic_ns())
-        settings = {"study.output": str(runs), "federation.rounds": 1, "federation.wait-seconds": 60.0}
+        settings = {"study.output": str(runs), "federation.rounds": 1, "federation.wait-seconds": 300.0}
         settings |= {"task.name": "mortality-24h", "model.name": "logistic"}  # no note has to be embedded first
         settings |= {"evaluation.replicates": 20, "evaluation.local-baseline": False}
         settings |= {name.replace("__", "."): value for name, value in changes.items()}

@@ -1,7 +1,10 @@
 """Workers: warm libraries, the bundle's own code and nothing of the site's, and an end that takes nothing with it."""
 
 import os
+import shutil
 import signal
+import socket
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -164,3 +167,27 @@ def _alive(pid: int) -> bool:
     with suppress(OSError):
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return False
+
+
+def _may_unshare() -> bool:
+    words = ["unshare", "--user", "--map-current-user", "--net", "true"]
+    return bool(shutil.which("unshare")) and subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _may_unshare(), reason="this machine lets nobody leave the network's name space")
+def test_a_sandbox_without_a_network_leaves_an_application_none(tmp_path):
+    body = (
+        "try:\n    socket.create_connection(('127.0.0.1', {port}))\nexcept OSError:\n    return reply(message, net=0)\n"
+    )
+    told = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        text = "import socket\n" + body.format(port=server.getsockname()[1]) + "return reply(message, net=1)"
+        lines = "".join(f"    {line}\n" for line in text.splitlines())
+        bundle = read_bundle(pack({"pyproject.toml": project(), "tiny/app.py": HEAD + lines}))
+        folder = Shelf(tmp_path / "shelf").place(bundle)
+        for sandbox in ((), ("unshare", "--user", "--map-current-user", "--net")):
+            with Nursery(tmp_path / "log", sandbox=sandbox, libraries=LIBRARIES) as nursery:
+                order = Order(folder, bundle.component, 3, *question(), largest=1 << 20)
+                answer = nursery.answer(order, cancelled=lambda: False)
+                told.append(message_from_proto(MessageProto.FromString(answer.message)).content["told"]["net"])
+    assert told == [1, 0]
