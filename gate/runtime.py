@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from flwr.supercore.fab import Fab
     from flwr.supercore.run import Run
 
-    from gate.site import Site
+    from gate import node
+from gate.site import Site
 
 log = logging.getLogger("wardround")
 
@@ -121,7 +122,7 @@ class SuperNode:
 
     def _command(self, port: int, secret: Path) -> list[str]:
         site = self._site
-        command = [sys.executable, "-m", "gate.node", "--superlink", site.superlink, "--isolation", "process"]
+        command = [sys.executable, "-P", node.__file__, "--superlink", site.superlink, "--isolation", "process"]
         command += ["--host", HOST, "--port", str(port), "--superexec-auth-secret-file", str(secret)]
         if not site.secure:
             return [*command, "--insecure"]
