@@ -48,6 +48,8 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
+from gate import node
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -55,8 +57,8 @@ if TYPE_CHECKING:
     from flwr.supercore.fab import Fab
     from flwr.supercore.run import Run
 
-    from gate import node
-from gate.site import Site
+    from gate.site import Site
+
 
 log = logging.getLogger("wardround")
 
