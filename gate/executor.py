@@ -215,7 +215,7 @@ class Gate:
 
     def _time(self, asked: Asked, clock: Clock) -> None:
         """Write where the time went; a full disk is no reason to stop for this."""
-        line = json.dumps({"run": asked.run, "question": asked.question, "round": asked.round, **clock.parts})
+        line = json.dumps({"run": asked.run, "question": asked.question, "round": asked.round, "seconds": clock.parts})
         with suppress(OSError), self._site.timings.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 

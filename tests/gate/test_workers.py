@@ -1,5 +1,6 @@
 """Workers: warm libraries, the bundle's own code and nothing of the site's, and an end that takes nothing with it."""
 
+import inspect
 import os
 import shutil
 import signal
@@ -155,10 +156,11 @@ def test_a_nursery_that_was_killed_is_replaced(ask, nursery):
     assert nursery.pid != before
 
 
-def test_flower_has_the_clock_that_the_node_is_to_read_faster():
+def test_flower_has_the_waits_that_the_node_shortens():
     from flwr.supernode import start_client_internal
 
     assert start_client_internal.time is time
+    assert {"initial_backoff", "backoff_cap"} <= inspect.signature(start_client_internal.pull_objects).parameters.keys()
     ShortWaits(IDLE_SECONDS).sleep(1e6)  # returns
     assert ShortWaits(IDLE_SECONDS).time is time.time
 
