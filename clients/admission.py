@@ -86,6 +86,20 @@ def admit(study: Study, hospital: Hospital, *, run: str) -> Plan:
     return planned
 
 
+def withdraw(hospital: Hospital, planned: Plan, study: Study, *, run: str) -> None:
+    """Give back what a study has reserved and not charged, because the hospital takes no part after all.
+
+    A hospital without the task's labels finds that out only after the reservation; kept, it would use up the ceiling
+    for nothing.
+    """
+    wanted = planned.reservations(study, run)
+    if not wanted:
+        return
+    with Ledger.open(hospital.ledger) as ledger:
+        for account in wanted:
+            ledger.settle(account)
+
+
 def training_patients(hospital: Hospital) -> int:
     """Count the patients of the training split, from metadata alone."""
     from clinical.events import count_split

@@ -62,7 +62,11 @@ def admit(visit: Visit) -> RecordDict:
     planned = admission.admit(visit.study, visit.hospital, run=visit.run)
     plan = json.dumps(planned.as_dict())
     content = verdict("ok", hospital=visit.hospital.name, patients=planned.patients, plan=plan)
-    visit.work.put_offer(content)
+    try:
+        visit.work.put_offer(content)
+    except Exception:
+        admission.withdraw(visit.hospital, planned, visit.study, run=visit.run)
+        raise
     return content
 
 

@@ -1,4 +1,4 @@
-"""ICD coding at the hospital: documents and their codes, judged at thresholds.
+"""Many codes at once at the hospital: of notes or of what follows a discharge, judged at thresholds.
 
 Site policy decides which groups of numbers leave at all. What leaves is either exact, small cells withheld and listed
 as not covered, or, where the study covers its releases, a noisy sum that is charged to the ledger before it exists.
@@ -17,6 +17,7 @@ from clients import admission, canaries, cohort, releases, scoring, training
 from clients.replies import put_arrays, put_facts, put_withheld
 from clinical.metrics import withhold
 from clinical.metrics.thresholds import Thresholds, best_micro, choose_thresholds
+from clinical.tasks.label_space import LabelSpace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from clients.canaries import Planted
     from clients.cohort import Cohort
     from clients.visit import Visit
+    from clinical.asking.discharges import DischargeReport
     from clinical.learning import Cases, Examples
-    from clinical.tasks.coding import CodingReport, Documents
+    from clinical.tasks.coding import Coded, CodingReport
 
 
 class Coding:
@@ -57,11 +59,11 @@ class Coding:
         return self.cohort.train if self.planted is None else self.planted.join(self.cohort.train)
 
     def put_offer(self, content: RecordDict) -> None:
-        """Embed the notes and count documents per code."""
+        """Make what a model reads and count documents per code."""
         study, hospital = self._visit.study, self._visit.hospital
-        documents, report = cohort.read_documents(study, hospital)
-        embeddings, encoder = cohort.embed(study, hospital)
-        put_facts(content, features=int(embeddings.vectors.shape[1]), encoder=encoder)
+        documents, report = cohort.read_coded(study, hospital)
+        features, encoder = cohort.describe_features(study, hospital)
+        put_facts(content, features=features, encoder=encoder)
         self._put_counts(content, documents, report)
 
     def examples(self) -> Cases:
@@ -102,18 +104,16 @@ class Coding:
         thresholds = choose_thresholds(scoring.tune(model, self.cohort.tuning).histogram)
         self._put_judgement(content, model, thresholds, purpose="alone/held-out")
 
-    def _put_counts(self, content: RecordDict, documents: Documents, report: CodingReport) -> None:
-        """Add documents by code and what became of all notes; where releases are covered, noisy patients by code."""
+    def _put_counts(self, content: RecordDict, documents: Coded, report: CodingReport | DischargeReport) -> None:
+        """Add documents by code and what became of the others; where releases are covered, noisy patients by code."""
         visit, minimum = self._visit, self._visit.minimum_cell
         if (multiplier := visit.plan.release_noise) is None:
             counts = cohort.code_counts(documents, minimum=minimum)
             content["coding"] = ConfigRecord({"documents": len(documents), "report": json.dumps(asdict(report))})
         else:
             admission.charge_release(visit.hospital, visit.plan, run=visit.run)
-            system, noise = visit.study.task.codes, visit.noise("codes")
-            counts = releases.noised_codes(
-                documents, system=system, minimum=minimum, multiplier=multiplier, noise=noise
-            )
+            universe, noise = LabelSpace(visit.study.task.name, visit.study.task.codes).universe(), visit.noise("codes")
+            counts = releases.noised_codes(documents, universe, minimum=minimum, multiplier=multiplier, noise=noise)
         content["counts"] = ConfigRecord({"codes": list(counts), "documents": list(counts.values())})
 
     def _put_judgement(self, content: RecordDict, model: nn.Module, thresholds: Thresholds, *, purpose: str) -> None:

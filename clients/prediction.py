@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clients import admission, releases, training
+from clients.cohort import encoder_of
 from clients.replies import put_arrays, put_facts, put_withheld
 from clinical.asking import read_questions
 from clinical.asking.split import answer, count, goodness
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from clients.visit import Visit
     from clinical.asking.split import Split
-    from clinical.features.form import Form
     from clinical.learning import Cases
     from clinical.metrics.outcomes import Outcomes
     from clinical.tasks.prediction import PredictionTask
@@ -162,12 +162,3 @@ def shown_groups(task: PredictionTask, split: Split, *, minimum: int) -> dict[st
 def _too_small(task: PredictionTask, split: Split, chosen: np.ndarray, *, minimum: int) -> bool:
     """Tell whether some, but too few, patients stand on either side of what is asked of some questions, bool [M]."""
     return count(task, np.zeros(len(split.answers), np.float32), split, chosen=chosen).too_small(minimum=minimum)
-
-
-def encoder_of(form: Form) -> str:
-    """Name the encoder a form reads with; "" where it reads no text."""
-    if not form.reads_text:
-        return ""
-    from clinical.notes import load_encoder
-
-    return load_encoder(form.encoder).identity

@@ -13,12 +13,14 @@ from clinical.metrics.contributions import curve_contributions, judgement_contri
 from privacy.release import NoisySum
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from torch import nn
 
     from clinical.learning import Examples
     from clinical.metrics.thresholds import Thresholds
-    from clinical.tasks.coding import Documents
+    from clinical.tasks.coding import Coded
     from clinical.tasks.prediction import PredictionTask
     from privacy.noise import NoiseSource
 
@@ -28,20 +30,17 @@ JUDGEMENT_NORM = 5.0
 
 
 def noised_codes(
-    documents: Documents, *, system: str, minimum: int, multiplier: float, noise: NoiseSource
+    documents: Coded, universe: Sequence[str], *, minimum: int, multiplier: float, noise: NoiseSource
 ) -> dict[str, int]:
-    """Count training patients by code, over every code of the public release, with noise.
+    """Count training patients by code, over every code of a public list, with noise.
 
     Returns:
-        Noisy counts of the codes that stand out of the noise: less than one in the whole release would by chance.
+        Noisy counts of the codes that stand out of the noise: less than one in the whole list would by chance.
     """
     from scipy.stats import norm
 
-    from clinical.codes import release_codes
-    from clinical.tasks.labels import SYSTEMS_OF
     from clinical.vocabulary import code_contributions
 
-    universe = [code for each in SYSTEMS_OF[system] for code in release_codes(each)]
     mechanism = NoisySum(CODES_NORM, multiplier)
     counts = mechanism.release(code_contributions(documents, universe), noise)
     floor = max(float(minimum), mechanism.deviation * float(norm.isf(1 / len(universe))))

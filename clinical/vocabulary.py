@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from scipy.sparse import csr_matrix
 
-    from clinical.tasks.coding import Documents
+    from clinical.tasks.coding import Coded
 
 
-def count_codes(documents: Documents, *, minimum_patients: int = 1) -> dict[str, int]:
+def count_codes(documents: Coded, *, minimum_patients: int = 1) -> dict[str, int]:
     """Count the documents of each code, over all splits.
 
     Args:
@@ -50,7 +50,7 @@ def suppress(counts: Mapping[str, int], *, minimum: int) -> dict[str, int]:
     return {code: count for code, count in counts.items() if count >= minimum}
 
 
-def code_contributions(documents: Documents, universe: Sequence[str]) -> csr_matrix:
+def code_contributions(documents: Coded, universe: Sequence[str]) -> csr_matrix:
     """Mark which codes of a public list each training patient has: sparse float64 [P, len(universe)], entries 1.
 
     Codes outside the list are left out: a column that exists because a patient has it would say so.

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 
-_CODE = re.compile(r"[A-Z0-9][A-Z0-9.]{1,8}")  # a diagnosis or a procedure, of either release
+# a diagnosis or a procedure of either release, or a group of diagnoses
+_CODE = re.compile(r"[A-Z0-9][A-Z0-9.]{1,8}|CCSR//[A-Z]{3}[0-9]{3}|CCS//[0-9]{1,3}")
 _PLAN = {"sampling_rate", "steps_per_round", "noise_multiplier", "release_noise"}
 _LEDGER = {"epsilon_all_runs", "ceiling", "head"}
 _LONGEST_PHRASE = 200  # of a privacy statement
@@ -154,14 +155,15 @@ def check_counts(record: Mapping[str, Any], question: Question) -> None:
 
 
 def check_coding(record: Mapping[str, Any], question: Question) -> None:
-    """What became of all notes: counts only."""
+    """What became of all notes, or of all labels: counts only."""
+    from clinical.asking.discharges import DischargeReport
     from clinical.tasks.coding import CodingReport
 
     if record.keys() != {"documents", "report"}:
         raise EgressRefusal("form", "the record coding does not hold documents and a report")
     _enough(record["documents"], question, "coding/documents")
     report = _object(record["report"], "coding/report")
-    if report.keys() != {field.name for field in fields(CodingReport)}:
+    if report.keys() not in [{field.name for field in fields(kind)} for kind in (CodingReport, DischargeReport)]:
         raise EgressRefusal("form", "coding/report does not hold the counts of a coding report")
     if not all(type(number) is int and number >= 0 for number in report.values()):
         raise EgressRefusal("form", "coding/report holds what is no count")

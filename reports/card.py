@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from clinical.tasks import NEXT_DIAGNOSIS, reads_notes
 from reports.document import Block, Command, Items, Section, Table, to_html, to_markdown
 from reports.page import epsilon_text, score_text, share_text
 from reports.run import METRICS, OUTCOMES
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
     Record = Mapping[str, Any]
 
-_KINDS = {"coding": "text-classification", "binary": "tabular-classification", "regression": "tabular-regression"}
+_KINDS = {
+    "coding": "text-classification",
+    "groups": "tabular-classification",
+    "binary": "tabular-classification",
+    "regression": "tabular-regression",
+}
 NAMES = METRICS | OUTCOMES
 MAIN = ("micro_f1", "macro_f1", "precision_at_8", "mean_average_precision", "micro_auc", "macro_auc", *OUTCOMES)
 
@@ -91,6 +97,9 @@ def _task(record: Record) -> tuple[str, str]:
         return f"Task: {task['name']}. {record['task']['question']}", f"Input: {forms or 'none was agreed on'}"
     codes = record.get("vocabulary", {}).get("codes", [])
     encoder = forms or "that the study names"
+    if not reads_notes(task["name"]):
+        system = record.get("vocabulary", {}).get("system", task["codes"])
+        return f"Task: {task['name']}, {len(codes)} groups of {system}", f"Input: {forms or 'none was agreed on'}"
     return (
         f"Task: {task['name']}, {len(codes)} codes of {task['codes']}",
         f"Input: notes of at most {task['maximum_words']} words, read by the frozen encoder {encoder}",
@@ -154,7 +163,14 @@ def _training_data(record: Record) -> tuple[Block, ...]:
     )
     if not rows:
         return (origin, "No hospital took part.")
-    return origin, Table("Hospitals that took part", ("hospital", "training patients", "documents", "encoder"), rows)
+    return origin, Table(
+        "Hospitals that took part", ("hospital", "training patients", _counted(record), "encoder"), rows
+    )
+
+
+def _counted(record: Record) -> str:
+    """What a hospital's examples are called."""
+    return "discharges" if record["study"]["task"]["name"] == NEXT_DIAGNOSIS else "documents"
 
 
 def _evaluation_data(record: Record, words: str) -> str:
@@ -292,7 +308,7 @@ def _front_matter(record: Record) -> str:
     stated = [*record.get("privacy", {}).values(), record.get("hospital_privacy") or {}]
     private = any(each.get("statement", {}).get("epsilon") is not None for each in stated)
     tags = ["wardround", "medical", "federated-learning", task, *(["differential-privacy"] if private else [])]
-    kind = record.get("task", {}).get("kind", "coding")
+    kind = record.get("task", {}).get("kind", "coding" if reads_notes(task) else "groups")
     fields: dict[str, Any] = {"library_name": "pytorch", "tags": tags}
     if pooled := (record.get("final") or {}).get("pooled"):
         metrics = [

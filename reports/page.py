@@ -207,10 +207,12 @@ in a round, {{ '%.3g'|format(plan.study_noise_over_reach) }} times over the whol
 
 {% if run.sites is defined %}<h2>Who took part</h2>
 <div class="wide"><table><caption>Admitted hospitals</caption><thead><tr><th scope="col">hospital</th><th scope="col">training patients</th>
-{% if run.vocabulary is defined %}<th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th>{% endif %}</tr></thead><tbody>
+{% if run.vocabulary is defined and not notes %}<th scope="col">discharges</th><th scope="col">discharges of another system</th><th scope="col">groups of another system</th>
+{% elif run.vocabulary is defined %}<th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th>{% endif %}</tr></thead><tbody>
 {% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td>{% if run.vocabulary is defined %}<td>{{ site.documents if site.documents is not none else '–' }}</td>
-{% if site.coding %}<td>{{ site.coding.translated }}</td><td>{{ site.coding.lost }}</td><td>{{ site.coding.unknown_codes }}</td>
-<td>{{ site.coding.notes_without_codes }}</td>{% else %}<td colspan="4">not said: the study covers its releases</td>{% endif %}{% endif %}</tr>{% endfor %}</tbody></table></div>{% endif %}
+{% if site.coding and not notes %}<td>{{ site.coding.discharges_in_other_system }}</td><td>{{ site.coding.groups_in_other_system }}</td>
+{% elif site.coding %}<td>{{ site.coding.translated }}</td><td>{{ site.coding.lost }}</td><td>{{ site.coding.unknown_codes }}</td>
+<td>{{ site.coding.notes_without_codes }}</td>{% else %}<td colspan="{{ 4 if notes else 2 }}">not said: the study covers its releases</td>{% endif %}{% endif %}</tr>{% endfor %}</tbody></table></div>{% endif %}
 {% if run.absences is defined and run.absences %}<div class="wide"><table><caption>Hospitals that did not take part</caption><thead><tr><th scope="col">hospital</th>
 <th scope="col" class="text">how</th><th scope="col" class="text">why</th></tr></thead><tbody>
 {% for gone in run.absences %}<tr><th scope="row">{{ gone.site }}</th><td class="text">{{ gone.kind }}</td><td class="text">{{ gone.reason }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}

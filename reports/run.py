@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clinical.tasks import reads_notes
 from reports.charts import calibration_chart, line_chart
 from reports.page import CODING, PREDICTION, TEMPLATE, environment
 
@@ -56,6 +57,7 @@ def render(record: Mapping[str, Any]) -> str:
     pages = environment({"page": TEMPLATE, "coding": CODING, "prediction": PREDICTION})
     return pages.get_template("page").render(
         run=record,
+        notes=reads_notes(record["study"]["task"]["name"]),
         metrics=METRICS,
         curve=_curve(record),
         outcomes=shown,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clinical.tasks import NEXT_DIAGNOSIS, reads_notes
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -64,10 +66,14 @@ def use_of(task: str, *, question: str = "") -> Use:
 
     Args:
         task: its name.
-        question: what it asks of a stay, in words; empty for coding.
+        question: what it asks of a stay, in words; empty for tasks of many codes.
     """
-    if task == "icd-coding":
+    if reads_notes(task):
         return _CODING
+    if task == NEXT_DIAGNOSIS:
+        question = (
+            "Which groups of diagnoses does the next admission have, asked at the discharge of one that is followed?"
+        )
     asked = f" It answers: {question}" if question else ""
     return Use(
         intended=f"To study federated and private training on the task {task}; no clinical use is intended.{asked}",

@@ -1,4 +1,4 @@
-"""ICD coding at the coordinator: a vocabulary agreed from counts, thresholds from the tuning split, scores by code."""
+"""Many codes at the coordinator: a vocabulary agreed from counts, thresholds from the tuning split, scores by code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clinical.metrics.thresholds import best_micro
+from clinical.tasks.label_space import LabelSpace
 from clinical.vocabulary import agree
 from server import answers
 from server.agenda import Point
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from flwr.app import RecordDict
 
-    from clinical.codes import System
     from server.answers import Questions
     from server.archive import Archive
     from server.exchange import Arrays
@@ -122,27 +122,26 @@ def vocabulary(roster: Roster, study: Study) -> tuple[str, ...]:
             raise StudyFailed(f"task.vocabulary = {study.task.vocabulary!r} must list each code once, one a line")
         return tuple(frozen)
     counts = {site.name: site.counts for site in roster.sites}
-    codes = agree(counts, minimum_documents=study.task.minimum_documents)
-    if not codes:
+    space = LabelSpace(study.task.name, study.task.codes)
+    try:
+        return agree(counts, minimum_documents=study.task.minimum_documents)
+    except ValueError:
         raise StudyFailed(
-            f"no {study.task.codes} code has {study.task.minimum_documents} documents over the "
+            f"no code of {space.name} has {study.task.minimum_documents} documents over the "
             f"{len(roster.sites)} hospitals: lower task.minimum-documents or check task.codes"
-        )
-    return codes
+        ) from None
 
 
 def _describe(roster: Roster, codes: tuple[str, ...], study: Study) -> dict[str, Any]:
-    from clinical.codes import title
-
-    systems: tuple[System, System] = ("ICD10CM", "ICD10PCS") if study.task.codes == "icd10" else ("ICD9CM", "ICD9PROC")
+    space = LabelSpace(study.task.name, study.task.codes)
     return {
-        "system": study.task.codes,
+        "system": space.name,
         "minimum_documents": study.task.minimum_documents,
         "frozen": bool(study.task.vocabulary),
         "codes": [
             {
                 "code": code,
-                "title": title(code, system=systems[0]) or title(code, system=systems[1]),
+                "title": space.title(code),
                 "documents": sum(site.counts.get(code, 0) for site in roster.sites),
             }
             for code in codes

@@ -92,7 +92,7 @@ def compare_arms(comparison: Comparison) -> str:
     for study in studies:
         check_study(study)  # a mistake ends here, before any work
         if "boosting" in comparison.arms and family_of(study.task.name) == "coding":
-            raise ValueError("the arm boosting is for prediction tasks: leave it out for icd-coding")
+            raise ValueError(f"the arm boosting is for prediction tasks: leave it out for {study.task.name}")
     laboratory = Laboratory(tuple(_hospitals(comparison, studies[0])), comparison.output)
     folders = [_claim(comparison, study, variant) for study, variant in zip(studies, variants, strict=True)]
     results: list[Seeds] = [[] for _ in variants]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clinical.features.concepts import find_concepts
 from clinical.losses import LOSSES, PURPOSE
 from clinical.models import MODELS
-from clinical.tasks import TASKS, family_of
+from clinical.tasks import TASKS, family_of, reads_notes
 from clinical.tasks.prediction import PREDICTION_TASKS, find_prediction_task
 from strategies import AVERAGING, STRATEGIES
 from study.protocol import ProtocolError
@@ -31,7 +31,7 @@ def check_study(study: Study) -> None:
     from clinical.notes import load_encoder
 
     check_names(study)
-    if family_of(study.task.name) == "coding" or study.form.reads_text:
+    if reads_notes(study.task.name) or study.form.reads_text:
         load_encoder(study.notes.encoder)
     if study.data.network:
         list_hospitals(Path(study.data.network))
@@ -82,6 +82,7 @@ def _check_beside(study: Study) -> None:
 def _check_form(study: Study) -> None:
     """Check that records can be read in the study's form for every task it asks."""
     if family_of(study.task.name) != "prediction":
+        _check_coded_form(study)
         return
     shown = set()
     for name in study.task.names:
@@ -100,6 +101,23 @@ def _check_form(study: Study) -> None:
         )
 
 
+def _check_coded_form(study: Study) -> None:
+    """Check that notes are read as notes, and discharges in a form they have."""
+    from clinical.asking.discharges import FORMS
+
+    name, form = study.task.name, study.features.form
+    if reads_notes(name):
+        if form != "grid":
+            raise ProtocolError(
+                f"features.form = {form!r} is of events and task.name = {name!r} reads notes: leave it 'grid'"
+            )
+    elif form not in FORMS:
+        raise ProtocolError(
+            f"features.form = {form!r} is none of the task {name}, for the hourly grid does not hold admissions: "
+            f"choose {' or '.join(FORMS)}"
+        )
+
+
 def _check_variables(study: Study) -> None:
     """Check that variables are chosen only of a grid, that there are such, and that every task shows them."""
     if not study.features.variables.strip():
@@ -107,7 +125,7 @@ def _check_variables(study: Study) -> None:
     if family_of(study.task.name) != "prediction" or study.features.form != "grid":
         raise ProtocolError(
             f"features.variables = {study.features.variables!r} chooses variables of the hourly grid: leave it empty "
-            "for icd-coding and for other forms"
+            "for icd-coding, next-diagnosis and for other forms"
         )
     try:
         find_concepts(study.form.variables)
@@ -131,7 +149,7 @@ def _check_fit(study: Study) -> None:
             f"training.loss = {study.training.loss!r} does not fit task.name = {study.task.name!r}, whose answers are "
             f"{'yes or no' if kind == 'binary' else 'numbers'}: choose {fitting}"
         )
-    if study.model.warm_start == "titles" and not (coding and MODELS[study.model.name].titles):
+    if study.model.warm_start == "titles" and not (reads_notes(study.task.name) and MODELS[study.model.name].titles):
         fitting = ", ".join(name for name, entry in MODELS.items() if entry.titles)
         raise ProtocolError(
             f"model.warm-start = 'titles' needs task.name = 'icd-coding' and one of the models {fitting}: choose none"
@@ -140,12 +158,7 @@ def _check_fit(study: Study) -> None:
         fitting = ", ".join(name for name, entry in MODELS.items() if entry.reads == "rows")
         raise ProtocolError(
             f"model.name = {study.model.name!r} reads sequences and task.name = {study.task.name!r} has one row a "
-            f"document: choose {fitting}"
-        )
-    if coding and study.features.form != "grid":
-        raise ProtocolError(
-            f"features.form = {study.features.form!r} is of prediction tasks and task.name = {study.task.name!r} reads "
-            "notes: leave it 'grid'"
+            f"{'document' if reads_notes(study.task.name) else 'discharge'}: choose {fitting}"
         )
     if study.features.form == "text" and MODELS[study.model.name].reads != "rows":
         fitting = ", ".join(name for name, entry in MODELS.items() if entry.reads == "rows")

@@ -17,6 +17,7 @@ from clients.audit.pool import describe, gather
 from clients.audit.references import train_references
 from clients.audit.subject import find_hospitals, ledger_contradicts, promise_of, read_claim, read_run
 from clients.training import load_model
+from clinical.tasks import reads_notes
 from privacy.audits.rates import detectable_tpr
 from privacy.audits.record import AuditRecord, Evidence, SelfTest, Subject
 from privacy.audits.verdict import Instrument, conclude, corrected, detectable_epsilon
@@ -182,7 +183,7 @@ def _open(order: Order, advance: Callable[[str, int, int], None]) -> _Desk:
     """Read run, claim, patients and canaries."""
     started = time.monotonic()
     run = read_run(order.folder)
-    if order.inversion and run.family != "coding":
+    if order.inversion and not reads_notes(run.study.task.name):
         raise ValueError(
             f"--inversion rebuilds vectors of notes, and the task {run.study.task.name} has none: leave it out"
         )

@@ -16,6 +16,7 @@ import numpy as np
 
 from clients import cohort
 from clients.audit.patients import Asked, Notes, join_asked, join_notes
+from clinical.tasks import reads_notes
 from privacy.audits.membership import find_outliers
 from privacy.audits.record import Cohort
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _MEMBERS = "Members are the patients of the training split, non-members those of the tuning and held-out splits. "
 RULES = {
     "coding": f"{_MEMBERS}The splits were drawn by patient, at random within strata of codes, before training. "
-    "A patient's notes make one score.",
+    "A patient's notes, or discharges, make one score.",
     "prediction": f"{_MEMBERS}The splits were drawn by patient, at random, before training. A patient's stays make "
     "one score: the study's loss, averaged over what is asked of a stay and then over stays.",
 }
@@ -94,7 +95,8 @@ def gather(run: Run, hospitals: Sequence[Hospital]) -> Pool:
     pool = Pool(joined, np.concatenate(member), np.concatenate(site), {})
     if not pool.member.any() or pool.member.all():
         raise ValueError("an audit needs patients inside and outside the training split: one of the two is empty")
-    pool.groups.update(_groups(joined, _together(classes, list(map(len, member))), "stays" if prediction else "notes"))
+    kind = "stays" if prediction else "notes" if reads_notes(run.study.task.name) else "discharges"
+    pool.groups.update(_groups(joined, _together(classes, list(map(len, member))), kind))
     return pool
 
 
@@ -179,10 +181,10 @@ def _sexes(run: Run, hospital: Hospital, split: str, patients: int) -> np.ndarra
     from clinical.events import scan_events
     from clinical.tasks.coding import label_matrix
 
-    documents, _ = cohort.read_documents(run.study, hospital)
+    documents, _ = cohort.read_coded(run.study, hospital)
     coded = np.diff(label_matrix(documents, run.codes).indptr) > 0
     subjects = np.unique(documents.subject_id[coded & (np.array(documents.split, dtype=object) == split)])
-    assert len(subjects) == patients  # `build_dataset` keeps the same documents and numbers patients in this order
+    assert len(subjects) == patients  # `divide` keeps the same documents and numbers patients in this order
     known = {
         subject: code.removeprefix("GENDER//")
         for events in scan_events(hospital.path, prefixes=["GENDER//"], columns=("subject_id", "code"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clients.audit.subject import read_run
+from clinical.tasks import reads_notes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ def load_trained(folder: Path) -> Trained:
     from clients.training import load_model
 
     run = read_run(folder)
-    if run.family != "coding":
+    if not reads_notes(run.study.task.name):
         raise ValueError(f"notes are edited for models that read notes, and the task {run.study.task.name} has none")
     if not (folder / "thresholds.json").is_file():
         raise ValueError(f"{folder} holds no thresholds.json: give the directory of a completed run")

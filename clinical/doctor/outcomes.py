@@ -11,6 +11,7 @@ from clinical.doctor.findings import Check, Count
 from clinical.doctor.moments import integers
 from clinical.doctor.shard import NEVER
 from clinical.profile import SPLITS
+from clinical.tasks import TASKS, reads_notes
 from clinical.tasks.prediction import PREDICTION_TASKS
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ UNREADABLE_LABELS = Check(
 
 
 def _unknown_task(hospital: Hospital, _: list[None]) -> Counts | None:
-    strange = sum(task not in PREDICTION_TASKS for task in hospital.labels)
+    strange = sum(not _is_asked(task) for task in hospital.labels)
     return None if not hospital.labels else {"labels/": Count(strange)} if strange else {}
 
 
@@ -235,7 +236,12 @@ def _each_task(hospital: Hospital, rows: Any) -> Counts | None:
 
 def _task(name: str) -> str:
     """A task's name; a file's name that is none is not repeated."""
-    return name if name in PREDICTION_TASKS else "(unknown task)"
+    return name if _is_asked(name) else "(unknown task)"
+
+
+def _is_asked(name: str) -> bool:
+    """Tell whether a task is answered from labels at rest."""
+    return name in TASKS and not reads_notes(name)
 
 
 def _begun(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -286,7 +286,7 @@ def _read_shard(shard: pa.Table, asked: Asked, view: View, book: _Book) -> _Piec
     shown_now = view.sight.sees(names)[spelled.indices.to_numpy()[row]]
     known = (time <= asked.last[track]) & (elsewhere | shown_now)  # an event of none counts as of what is asked about
     if view.history:
-        known &= ~elsewhere | (_begin(seen, view.of)[row] <= asked.last[track])
+        known &= ~elsewhere | (_begin(seen, view.of)[row] < asked.last[track])
     else:
         known &= ~elsewhere
     track, row, time = track[known], row[known], time[known]
@@ -299,7 +299,8 @@ def _read_shard(shard: pa.Table, asked: Asked, view: View, book: _Book) -> _Piec
 def _begin(events: pa.Table, of: str) -> NDArray[np.int64]:
     """When the admission began that each event is of: int64 [events], the event's own time where nothing says.
 
-    An event of the next admission that a source dates before it tells that there will be one.
+    An event of the next admission that a source dates before it tells that there will be one; so does one of an
+    admission that begins at the very moment another ends, which is why none of it is seen either.
     """
     number = events[of].fill_null(-1).to_numpy()
     time = events["time"].cast(pa.int64()).fill_null(STANDING).to_numpy()

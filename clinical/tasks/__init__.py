@@ -1,17 +1,24 @@
 """What a hospital can be asked to predict: one entry per task.
 
 A task says which events it may see, reads one hospital's directory under those terms and gives examples to train on.
-Tasks come in two families: coding (many codes of a document, `clinical.tasks.coding`) and prediction (one outcome of a
-stay, declared in `clinical.tasks.prediction`).
+Tasks come in two families: coding (many codes at once: of a note, `clinical.tasks.coding`, or of the admission that
+follows a discharge, `clinical.asking.discharges`) and prediction (one outcome of a stay, declared in
+`clinical.tasks.prediction`).
 """
 
 from clinical.tasks.prediction import PREDICTION_TASKS
 
-__all__ = ["NEXT_DIAGNOSIS", "TASKS", "asks_about_admissions", "family_of"]
+__all__ = ["NEXT_DIAGNOSIS", "TASKS", "asks_about_admissions", "family_of", "reads_notes"]
 
 NEXT_DIAGNOSIS = "next-diagnosis"
 
-TASKS: dict[str, str] = {"icd-coding": "coding", **dict.fromkeys(PREDICTION_TASKS, "prediction")}
+_ICD_CODING = "icd-coding"
+
+TASKS: dict[str, str] = {
+    _ICD_CODING: "coding",
+    NEXT_DIAGNOSIS: "coding",
+    **dict.fromkeys(PREDICTION_TASKS, "prediction"),
+}
 
 
 def family_of(task: str) -> str:
@@ -26,6 +33,15 @@ def family_of(task: str) -> str:
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}; there are: {', '.join(sorted(TASKS))}")
     return TASKS[task]
+
+
+def reads_notes(task: str) -> bool:
+    """Tell whether what a task reads are discharge notes, not events.
+
+    >>> reads_notes("icd-coding"), reads_notes("next-diagnosis")
+    (True, False)
+    """
+    return task == _ICD_CODING
 
 
 def asks_about_admissions(task: str) -> bool:

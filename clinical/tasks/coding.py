@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 
@@ -35,6 +35,25 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("subject_id", "hadm_id", "time", "code", "text_value")
 _WORD = re.compile(r"\S+")
+
+
+class Coded(Protocol):
+    """N things that have codes: notes, or whatever else a hospital is asked for the codes of."""
+
+    @property
+    def subject_id(self) -> NDArray[np.int64]:
+        """The patient of each: int64 [N]."""
+
+    @property
+    def codes(self) -> list[tuple[str, ...]]:
+        """The codes of each, sorted and distinct, at least one."""
+
+    @property
+    def split(self) -> list[str]:
+        """The split of each one's patient: "train", "tuning" or "held_out"."""
+
+    def __len__(self) -> int:
+        """N."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,22 +214,30 @@ def build_dataset(documents: Documents, embeddings: Embeddings, vocabulary: Sequ
     """
     if len(embeddings) != len(documents):
         raise ValueError(f"there are embeddings of {len(embeddings)} notes but {len(documents)} documents")
-    labels = label_matrix(documents, vocabulary)
-    features = embeddings.mean()
+    return divide(documents, embeddings.mean(), vocabulary)
+
+
+def divide(coded: Coded, features: NDArray[np.float32], vocabulary: Sequence[str]) -> CodingDataset:
+    """Turn what has codes, and its features float32 [N, D], into examples as `build_dataset` does.
+
+    Raises:
+        ValueError: the vocabulary names a code twice.
+    """
+    labels = label_matrix(coded, vocabulary)
     kept = np.diff(labels.indptr) > 0
-    split = np.array(documents.split, dtype=object)
+    split = np.array(coded.split, dtype=object)
     parts = {}
     for name in SPLITS:
         rows = np.flatnonzero(kept & (split == name))
-        rows = rows[np.argsort(documents.subject_id[rows], kind="stable")]
-        patient = np.unique(documents.subject_id[rows], return_inverse=True)[1].astype(np.int64)
+        rows = rows[np.argsort(coded.subject_id[rows], kind="stable")]
+        patient = np.unique(coded.subject_id[rows], return_inverse=True)[1].astype(np.int64)
         parts[name] = CodingPart(features[rows], labels[rows], patient)
-    remaining = len(np.unique(documents.subject_id[kept]))
-    patients_dropped = len(np.unique(documents.subject_id)) - remaining
+    remaining = len(np.unique(coded.subject_id[kept]))
+    patients_dropped = len(np.unique(coded.subject_id)) - remaining
     return CodingDataset(parts, documents_dropped=int((~kept).sum()), patients_dropped=patients_dropped)
 
 
-def label_matrix(documents: Documents, vocabulary: Sequence[str]) -> csr_matrix:
+def label_matrix(coded: Coded, vocabulary: Sequence[str]) -> csr_matrix:
     """Mark which code of the vocabulary each document has: sparse bool [N, K].
 
     Codes outside the vocabulary are ignored; a document with none of it keeps an empty row.
@@ -223,7 +250,7 @@ def label_matrix(documents: Documents, vocabulary: Sequence[str]) -> csr_matrix:
     column = {code: k for k, code in enumerate(vocabulary)}
     if len(column) != len(vocabulary):
         raise ValueError(f"the vocabulary names {len(vocabulary) - len(column)} code(s) twice")
-    rows = [sorted({column[code] for code in codes if code in column}) for codes in documents.codes]
+    rows = [sorted({column[code] for code in codes if code in column}) for codes in coded.codes]
     indptr = np.concatenate(([0], np.cumsum([len(row) for row in rows], dtype=np.int64)))
     indices = np.fromiter((k for row in rows for k in row), dtype=np.int64, count=int(indptr[-1]))
     data = np.ones(len(indices), dtype=np.bool_)

@@ -153,3 +153,13 @@ def test_a_declared_size_that_is_no_number_of_patients_allows_nothing(tmp_path, 
     path.write_text(DEFAULT_POLICY.replace("declared_patients = 0", f"declared_patients = {value}"), encoding="utf-8")
     with pytest.raises(PolicyRefusal, match="declared_patients has a value of the wrong kind"):
         read_policy(path)
+
+
+def test_a_hospital_that_turns_out_to_have_no_labels_gives_its_reservation_back(consortium):
+    record = consortium.conduct(task__name="mortality-24h", model__name="logistic", federation__rounds=1)
+    assert record["status"] == "refused"
+    assert "has no labels for the task mortality-24h" in record["reason"]
+    for hospital in consortium.hospitals:
+        with Ledger.open(hospital / "ledger.db") as ledger:
+            assert [entry.kind for entry in ledger.entries()] == ["reserve", "settle"]
+            assert ledger.spent(delta=1e-4, include_reserved=True) == 0

@@ -225,7 +225,7 @@ def test_a_state_in_words_tells_who_is_sick(wards):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"task.name": "icd-coding", "features.form": "events"}, "is of prediction tasks"),
+        ({"task.name": "icd-coding", "features.form": "events"}, "reads notes: leave it 'grid'"),
         ({"task.name": "aki", "model.name": "gru", "features.form": "text"}, "has one row a moment"),
         ({"task.name": "aki", "features.form": "hours"}, "must be one of grid, events, text"),
         ({"task.name": "aki", "features.events": 8}, "must be at least 16"),

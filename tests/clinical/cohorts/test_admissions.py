@@ -2,8 +2,9 @@
 
 import pytest
 
+from clinical.code_groups import group_diagnoses
 from clinical.cohorts.long_stay import label_long_stay
-from clinical.cohorts.next_diagnosis import group_diagnoses, label_next_diagnosis
+from clinical.cohorts.next_diagnosis import label_next_diagnosis
 from clinical.cohorts.readmission import label_readmission
 from tests.clinical.cohorts.worlds import admission, answers, event, record_of
 
