@@ -53,7 +53,8 @@ log = logging.getLogger("wardround")
 _OUTCOMES: dict[str, Decision] = {"ok": "answered", "refused": "refused", "error": "failed"}
 LOOK_SECONDS = 0.1
 RESTART_SECONDS = 2.0
-STEADY_SECONDS = 60.0  # a SuperNode that ends by itself sooner has something to say about the site's settings
+STEADY_SECONDS = 60.0  # a SuperNode that ran that long has worked, so its end is no matter of the site's settings
+PATIENCE_SECONDS = 45.0  # longer than the coordinator takes a node that was killed for online and turns its return away
 FAREWELL_SECONDS = 1.5  # for the SuperNode to send the last answer before it is ended
 
 
@@ -85,7 +86,7 @@ class Gate:
         self._shelf = Shelf(site.cache / "applications")
         self._node = SuperNode(site)
         self._ending = False
-        self._idle = self._started = time.monotonic()
+        self._idle = self._started = self._worked = time.monotonic()
 
     def run(self) -> None:
         """Answer messages until somebody asks for an end.
@@ -113,11 +114,14 @@ class Gate:
         self._ending = True
 
     def _watch(self) -> None:
-        """Start the SuperNode again if something ended it; give up if it ends by itself as soon as it is started."""
+        """Start the SuperNode again if something ended it; give up if it keeps ending by itself."""
         code = self._node.ended
         if code is None or self._ending:
             return
-        if code >= 0 and time.monotonic() - self._started < STEADY_SECONDS:
+        now = time.monotonic()
+        if code < 0 or now - self._started > STEADY_SECONDS:
+            self._worked = now
+        if now - self._worked > PATIENCE_SECONDS:
             raise NodeEnded(f"Flower's SuperNode ended with code {code}: see {self._site.logs / 'supernode.log'}")
         log.warning("the SuperNode ended with code %d and is started again", code)
         self._journal.note("restarted", site=self._site.name, code=code)
