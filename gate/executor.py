@@ -62,6 +62,10 @@ class NodeEnded(RuntimeError):
     """Flower's SuperNode ended by itself: it cannot or may not reach the coordinator."""
 
 
+class AnswerRefused(RuntimeError):
+    """Flower did not take an answer; the message is the kind of its complaint."""
+
+
 @dataclass(slots=True)
 class Clock:
     """Where the time of one message went, in seconds."""
@@ -148,7 +152,9 @@ class Gate:
             if self._ending:
                 time.sleep(FAREWELL_SECONDS)
         except httpx.HTTPError as fault:
-            log.warning("Flower did not hand out a message, or did not take its answer: %s", type(fault).__name__)
+            log.warning("Flower did not hand out a message: %s", type(fault).__name__)
+        except AnswerRefused as fault:
+            log.warning("Flower did not take an answer, which came too late or to a node that had ended: %s", fault)
         except Exception:  # whatever was sent must not end the gate; Flower gives up a message nobody speaks for
             log.exception("a message could not be read")
         self._idle = time.monotonic()
@@ -215,7 +221,7 @@ class Gate:
         except Exception as fault:
             with suppress(OSError, ChainBroken):
                 self._journal.decide(asked, "unsent", reason=f"Flower did not take the answer: {type(fault).__name__}")
-            raise
+            raise AnswerRefused(type(fault).__name__) from None
 
     def _time(self, asked: Asked, clock: Clock) -> None:
         """Write where the time went; a full disk is no reason to stop for this."""

@@ -22,13 +22,15 @@ _train_round = training.train_round
 _put_arrays = put_arrays
 
 
-def _held(*given, stream, **named):
+def _held(study, planned, model, examples, *, stream, **named):
+    if (_place / f"quote-{{stream.partition('/')[0]}}").exists():
+        raise ValueError("a patient named Quastenflosser, Ottilie-4711")
     name = stream.replace("/", "-")
     if (_place / f"hold-{{name}}").exists():
         (_place / f"held-{{name}}").touch()
     while (_place / f"hold-{{name}}").exists():
         time.sleep(0.02)
-    return _train_round(*given, stream=stream, **named)
+    return _train_round(study, planned, model, examples, stream=stream, **named)
 
 
 def put_arrays(content, record, arrays):
