@@ -17,6 +17,8 @@ from tests.sites import ROOT, wait, wardround
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium")]
 
+WAIT = "federation.timeout-seconds=45"  # of the coordinator for a hospital that has lost a message
+
 
 @pytest.fixture(autouse=True)
 def _up_again(sites):
@@ -31,25 +33,27 @@ def absences(record, number):
     return {gone["site"]: gone["reason"] for gone in record["rounds"][number - 1]["absences"]}
 
 
-@pytest.mark.parametrize("who", ["node", "gate"])
-def test_when_a_node_or_a_whole_gate_is_killed_in_a_round_the_others_go_on_and_it_comes_back(sites, mischief, who):
+def test_when_a_node_and_a_whole_gate_are_killed_in_a_round_the_others_go_on_and_both_come_back(sites, mischief):
     mischief.hold("north", 2)
-    with sites.start_study("federation.timeout-seconds=45", checkout=mischief.checkout) as running:
+    mischief.hold("west", 2)
+    with sites.start_study("federation.quorum=1", WAIT, checkout=mischief.checkout) as running:
         mischief.await_held("north", 2)
+        mischief.await_held("west", 2)
         before = sites.node("north")
-        os.kill(sites.node("north") if who == "node" else sites.gate("north"), signal.SIGKILL)
+        os.kill(before, signal.SIGKILL)
+        os.kill(sites.gate("west"), signal.SIGKILL)
         mischief.release()
-        if who == "gate":
-            assert wardround("sites", "up", sites.plan).returncode == 0
+        assert wardround("sites", "up", sites.plan).returncode == 0  # which starts the gate again, and no node
         wait(lambda: sites.node("north") not in {0, before}, "the node was not started again")
-        _, said = running.communicate(timeout=300)
+        _, said = running.communicate(timeout=600)
     record = sites.record()
     assert (running.returncode, record["status"]) == (0, "completed"), said
     assert [each["aggregated"] for each in record["rounds"]] == [True] * 3
-    assert set(absences(record, 2)) == {"north"}
+    assert set(absences(record, 2)) == {"north", "west"}
     sites.check_accounts(record)
-    kinds = [entry["decision"] for entry in sites.entries("north") if "run" not in entry]
-    assert kinds[-1] == ("restarted" if who == "node" else "started")
+    assert "restarted" in [entry["decision"] for entry in sites.entries("north")]
+    decisions = [entry["decision"] for entry in sites.entries("west", record["run"])]
+    assert decisions.count("admitted") > decisions.count("answered")
     after = sites.run_study()
     assert after.returncode == 0, after.stderr
     assert len(sites.record()["sites"]) == 3
@@ -80,9 +84,7 @@ def test_a_hospital_that_is_cut_off_for_a_while_misses_a_round_and_comes_back(si
         pytest.skip("this machine allows no network namespaces: only root may make them")
     cable = ["ip", "-n", network.namespace(0), "link", "set", "eth0"]
     mischief.hold("north", 2)
-    with sites.start_study(
-        "federation.rounds=4", "federation.timeout-seconds=45", checkout=mischief.checkout
-    ) as running:
+    with sites.start_study("federation.rounds=4", WAIT, checkout=mischief.checkout) as running:
         mischief.await_held("north", 2)
         subprocess.run([*cable, "down"], check=True)
         try:
@@ -120,12 +122,12 @@ def test_what_does_not_fit_on_the_disk_does_not_leave_and_nothing_is_lost(sites,
     record = sites.record()
     assert (running.returncode, record["status"]) == (0, "completed"), said
     assert absences(record, 2) == {"north": "the site's audit log cannot be written, so nothing may leave"}
-    assert [sorted(each["sites"]) for each in record["rounds"]] == [["north", "south", "west"], *[["south", "west"]] * 2]
+    assert [sorted(each["sites"]) for each in record["rounds"]] == [
+        ["north", "south", "west"],
+        *[["south", "west"]] * 2,
+    ]
     sites.check_accounts(record)
     assert wardround("site", "log", log.parent, "--verify", "--head", before.head).returncode == 0
-    after = sites.run_study()
-    assert after.returncode == 0, after.stderr
-    assert len(sites.record()["sites"]) == 3
 
 
 def west_database(sites):

@@ -38,7 +38,9 @@ def delivery(content: bytes, *, named: str, labelled: str) -> Delivery:
     metadata = Metadata(1, "m", 1, 2, "", "", 0.0, 3600.0, "train")
     message: Message = make_message(metadata=metadata, content=RecordDict())
     run = SimpleNamespace(run_id=1, fab_hash=named)
-    return Delivery(message, Context(1, 2, {}, RecordDict(), {}), run, SimpleNamespace(content=content, hash_str=labelled))
+    return Delivery(
+        message, Context(1, 2, {}, RecordDict(), {}), run, SimpleNamespace(content=content, hash_str=labelled)
+    )
 
 
 @pytest.mark.parametrize(
