@@ -26,8 +26,6 @@ from server.launch import Launch, launch
 from server.submission import flower_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from study.protocol import Value
 
 HOSPITALS = ("north", "south", "west")
@@ -63,9 +61,10 @@ def measure(consortium: Consortium, scratch: Path, options: argparse.Namespace) 
         "evaluation.local-baseline": False,
         "task.minimum-documents": 8,
     }
-    deployed: Callable[[], Path] = lambda: run_study(
-        consortium.coordinator.control, changes, runs=consortium.places.runs, quiet=True
-    )
+
+    def deployed() -> Path:
+        return run_study(consortium.coordinator.control, changes, runs=consortium.places.runs, quiet=True)
+
     deployed()  # embeds the notes
     gated = [rounds(deployed()) for _ in range(options.repetitions)]
     tell_parts(consortium)

@@ -218,7 +218,7 @@ class Gate:
             context.state = state
         try:
             task.send(Message(reply, reply_to=delivery.message), context)
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001  # Flower's own kinds of failure are many, and all mean the same
             with suppress(OSError, ChainBroken):
                 self._journal.decide(asked, "unsent", reason=f"Flower did not take the answer: {type(fault).__name__}")
             raise AnswerRefused(type(fault).__name__) from None

@@ -1,10 +1,10 @@
-"""Flower's SuperNode, asked to look for messages and to say that it lives more often, and to end when the gate does.
+"""Flower's SuperNode, made to look for messages and say that it lives more often, and to end when the gate does.
 
 Flower 1.41 waits three seconds before it asks again whether there is a message, and one second where a message is
-announced before its arrays have arrived; in a study of short rounds that is most of the round. It offers no setting for
-either, so that one module is told to wait less. It says every half minute that it lives, and the coordinator takes a
-node that was killed for online, and refuses to let it in again, for two times that long; here it says so sooner. If Flower changes the place, nothing happens but that it waits as long
-as it likes; tests/gate/test_workers.py says so then.
+announced before its arrays have arrived; in a study of short rounds that is most of the round. It says every half
+minute that it lives, and for twice that long the coordinator takes a node that was killed for online and turns its
+return away. It offers no setting for any of these, so its modules are told other numbers. If Flower changes the places,
+nothing happens but that it waits as long as it likes; tests/gate/test_workers.py says so then.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is killed, cut off or full in the middle of a round: the run goes on or says why not, and no update is unpaid."""
+"""What is killed, cut off or full in the middle of a round: the run goes on or says why not; no update is unpaid."""
 
 import json
 import os
@@ -176,7 +176,7 @@ def test_a_ledger_whose_database_is_killed_in_a_round_lets_nothing_leave_and_has
     rows = [json.loads(line) for line in exported.stdout.splitlines()]
     charged = [row for row in rows if row.get("kind") == "charge" and row.get("run_id") == record["run"]]
     assert len(charged) == 2  # the second round was charged and did not leave
-    assert [sorted(each["sites"]) for each in record["rounds"]][0] == ["north", "south", "west"]
+    assert sorted(record["rounds"][0]["sites"]) == ["north", "south", "west"]
 
 
 def test_loading_from_a_database_that_is_killed_leaves_no_half_of_a_hospital(sites, tmp_path):

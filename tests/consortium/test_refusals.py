@@ -1,10 +1,7 @@
 """What a hospital turns away in a running consortium, and that the coordinator is told why."""
 
-import hashlib
-
 import pytest
 
-from clinical.site_policy import SIMULATED_POLICY
 from gate.bundle import load_bundle
 from tests.sites import HOSPITALS, ROOT, wardround
 
