@@ -53,8 +53,8 @@ def run_study(control: Control, changes: Mapping[str, Value], *, runs: Path, qui
     folder = run_folder(study, run)
     try:
         follow(study, folder, alive=_Carried(control, run), quiet=quiet)
-    except ConsortiumFailed as failure:
-        reason = f"the SuperLink no longer answers, and a run does not survive its end ({failure})"
+    except ConsortiumFailed:
+        reason = "the SuperLink no longer answers, and a run does not survive its end"
         give_up(folder, reason=reason)
         raise ConsortiumFailed(f"{reason}; the run's record: {folder}") from None
     require_completed(folder)
