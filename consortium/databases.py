@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Database"]
 
 START_SECONDS: Final = 120.0
+GONE_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.1
 _NAME: Final = "omop"
 _USER: Final = "hospital"
@@ -88,6 +89,7 @@ class Database:
         if not (self.hospital.cluster / "PG_VERSION").exists():
             self._make(binaries, user)
         if journal.find(self.process) is None:
+            self._outwait()
             command = self.network.inside(self.number, self._server(binaries), user=user)
             journal.start(self.process, command, _PATH, folder=self.hospital.folder, farewell=signal.SIGINT)
         self._await(journal)
@@ -148,6 +150,14 @@ class Database:
             raise ConsortiumFailed(f"PostgreSQL's initdb failed: {' '.join(done.stderr.split())[-300:]}")
         write_secret(self.hospital.password, f"{self.address}:{self.port}:*:{_USER}:{password}\n".encode("ascii"))
         partial.rename(self.hospital.cluster)
+
+    def _outwait(self) -> None:
+        """Wait for the end of a server that was killed: PostgreSQL takes one not yet collected for one that runs."""
+        note, deadline = self.hospital.cluster / "postmaster.pid", time.monotonic() + GONE_SECONDS
+        while note.exists() and time.monotonic() < deadline:
+            if not Path("/proc", note.read_text(encoding="ascii").splitlines()[0].strip()).exists():
+                return
+            time.sleep(_POLL_SECONDS)
 
     def _await(self, journal: Journal) -> None:
         """Wait until the server answers, and make the database if it has none yet."""
