@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import shutil
 import stat
 import threading
 from email.utils import formatdate
@@ -24,9 +25,9 @@ from tests.gate.bundles import pack, project
 
 @pytest.fixture
 def site(tmp_path, network):
-    return found_site(
-        tmp_path / "site", name="North", superlink="127.0.0.1:1", root_certificate=None, data=network / "hospital-1"
-    )
+    """A site of a hospital that no study has asked yet."""
+    hospital = shutil.copytree(network / "hospital-1", tmp_path / "hospital", ignore=shutil.ignore_patterns("*.db*"))
+    return found_site(tmp_path / "site", name="North", superlink="127.0.0.1:1", root_certificate=None, data=hospital)
 
 
 @pytest.fixture
