@@ -211,7 +211,7 @@ def test_shell_scripts_are_sound_and_executable():
 def test_the_proxy_has_one_configuration_for_containers_and_processes():
     text = (FOLDER / "proxy" / "nginx.conf").read_text(encoding="utf-8")
     locations = [line.split("{")[0].strip() for line in text.splitlines() if line.strip().startswith("location")]
-    assert locations == ["location /v1/fleet/", "location = /health", "location /"]
+    assert locations == ["location /v1/fleet/", "location = /v1/fleet", "location = /health", "location /"]
     assert "proxy_ssl_verify on;" in text
     assert "return 403;" in text
 
