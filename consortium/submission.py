@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from consortium.control import CONNECTION
-from server.archive import run_folder
+from consortium.processes import ConsortiumFailed
+from server.archive import give_up, run_folder
 from server.submission import follow, require_completed, submit
 from server.terms import check_study
 from study.defaults import build
@@ -41,7 +42,7 @@ def run_study(control: Control, changes: Mapping[str, Value], *, runs: Path, qui
         ProtocolError: the study cannot be run as written; nothing was submitted.
         LaunchRefused: too few hospitals take part in the study as written.
         LaunchFailed: Flower did not take the run, or it failed; its record, where one was begun, keeps the reason.
-        ConsortiumFailed: the SuperLink no longer answers.
+        ConsortiumFailed: the SuperLink no longer answers; the run's record, where one was begun, says so.
     """
     if changes.get("data.network"):
         raise ProtocolError("data.network is for simulations: the hospitals of a consortium bring their own records")
@@ -50,7 +51,12 @@ def run_study(control: Control, changes: Mapping[str, Value], *, runs: Path, qui
     control.configure()
     run = submit(study, control.environment, where=[CONNECTION])
     folder = run_folder(study, run)
-    follow(study, folder, alive=_Carried(control, run), quiet=quiet)
+    try:
+        follow(study, folder, alive=_Carried(control, run), quiet=quiet)
+    except ConsortiumFailed as failure:
+        reason = f"the SuperLink no longer answers, and a run does not survive its end ({failure})"
+        give_up(folder, reason=reason)
+        raise ConsortiumFailed(f"{reason}; the run's record: {folder}") from None
     require_completed(folder)
     return folder
 

@@ -21,6 +21,7 @@ from consortium.places import Places, write_public
 from consortium.plan import Plan, PlanError
 from consortium.processes import ConsortiumFailed, Journal
 from consortium.records import fill, read_records
+from server.archive import give_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,6 +105,8 @@ class Consortium:
         say(f"network: {self.network.explain()}")
         authority = Authority(self.places.authority, name="Wardround consortium")
         self.journal.end(self.coordinator.prepare(authority))
+        if self.journal.find("superlink") is None:
+            self._give_runs_up()
         self.coordinator.start(self.journal)
         say(f"coordinator: {self.coordinator.address}:{self.coordinator.port}, TLS; sites see the Fleet API only")
         for hospital in self._hospitals():
@@ -115,6 +118,11 @@ class Consortium:
             self._start(hospital, number)
         self._await_nodes()
         say(f"hospitals online: {', '.join(self.plan.hospitals)}; each has approved the application of this checkout")
+
+    def _give_runs_up(self) -> None:
+        """Say in the records of runs that ended with the SuperLink that they did; nobody else will."""
+        for record in self.places.runs.glob("*/run.json"):
+            give_up(record.parent, reason="the SuperLink ended before the run did")
 
     def _hospitals(self) -> list[HospitalPlaces]:
         return [self.places.hospital(name) for name in self.plan.hospitals]

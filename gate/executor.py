@@ -53,12 +53,17 @@ log = logging.getLogger("wardround")
 _OUTCOMES: dict[str, Decision] = {"ok": "answered", "refused": "refused", "error": "failed"}
 LOOK_SECONDS = 0.1
 RESTART_SECONDS = 2.0
-STEADY_SECONDS = 60.0  # a SuperNode that ends by itself sooner has something to say about the site's settings
+STEADY_SECONDS = 60.0  # a SuperNode that ran that long has worked, so its end is no matter of the site's settings
+PATIENCE_SECONDS = 45.0  # longer than the coordinator takes a node that was killed for online and turns its return away
 FAREWELL_SECONDS = 1.5  # for the SuperNode to send the last answer before it is ended
 
 
 class NodeEnded(RuntimeError):
     """Flower's SuperNode ended by itself: it cannot or may not reach the coordinator."""
+
+
+class AnswerRefused(RuntimeError):
+    """Flower did not take an answer; the message is the kind of its complaint."""
 
 
 @dataclass(slots=True)
@@ -85,7 +90,7 @@ class Gate:
         self._shelf = Shelf(site.cache / "applications")
         self._node = SuperNode(site)
         self._ending = False
-        self._idle = self._started = time.monotonic()
+        self._idle = self._started = self._worked = time.monotonic()
 
     def run(self) -> None:
         """Answer messages until somebody asks for an end.
@@ -113,11 +118,14 @@ class Gate:
         self._ending = True
 
     def _watch(self) -> None:
-        """Start the SuperNode again if something ended it; give up if it ends by itself as soon as it is started."""
+        """Start the SuperNode again if something ended it; give up if it keeps ending by itself."""
         code = self._node.ended
         if code is None or self._ending:
             return
-        if code >= 0 and time.monotonic() - self._started < STEADY_SECONDS:
+        now = time.monotonic()
+        if code < 0 or now - self._started > STEADY_SECONDS:
+            self._worked = now
+        if now - self._worked > PATIENCE_SECONDS:
             raise NodeEnded(f"Flower's SuperNode ended with code {code}: see {self._site.logs / 'supernode.log'}")
         log.warning("the SuperNode ended with code %d and is started again", code)
         self._journal.note("restarted", site=self._site.name, code=code)
@@ -144,7 +152,9 @@ class Gate:
             if self._ending:
                 time.sleep(FAREWELL_SECONDS)
         except httpx.HTTPError as fault:
-            log.warning("Flower did not hand out a message, or did not take its answer: %s", type(fault).__name__)
+            log.warning("Flower did not hand out a message: %s", type(fault).__name__)
+        except AnswerRefused as fault:
+            log.warning("Flower did not take an answer, which came too late or to a node that had ended: %s", fault)
         except Exception:  # whatever was sent must not end the gate; Flower gives up a message nobody speaks for
             log.exception("a message could not be read")
         self._idle = time.monotonic()
@@ -208,10 +218,10 @@ class Gate:
             context.state = state
         try:
             task.send(Message(reply, reply_to=delivery.message), context)
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001  # Flower's own kinds of failure are many, and all mean the same
             with suppress(OSError, ChainBroken):
                 self._journal.decide(asked, "unsent", reason=f"Flower did not take the answer: {type(fault).__name__}")
-            raise
+            raise AnswerRefused(type(fault).__name__) from None
 
     def _time(self, asked: Asked, clock: Clock) -> None:
         """Write where the time went; a full disk is no reason to stop for this."""

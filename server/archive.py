@@ -49,13 +49,13 @@ class Archive:
         """
         self.folder = run_folder(study, run)
         self.folder.mkdir(parents=True)
-        self._started = datetime.now(UTC)
+        self._began = time.monotonic()
         self.record: dict[str, Any] = {
             "format": FORMAT,
             "run": str(run),
             "status": "running",
             "reason": None,
-            "started": self._started.isoformat(timespec="seconds"),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": {},
             "study": study.as_dict(),
             "digest": study.digest(),
@@ -63,11 +63,9 @@ class Archive:
         }
         self.save()
 
-    def save(self, *, indent: int | None = None) -> None:
+    def save(self) -> None:
         """Write the record, whole or not at all."""
-        scratch = self.folder / ".run.json"
-        scratch.write_text(json.dumps(self.record, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
-        scratch.replace(self.folder / "run.json")
+        _write(self.folder, self.record)
 
     def note(self, **facts: Any) -> None:
         """Add facts to the record and write it."""
@@ -99,13 +97,45 @@ class Archive:
 
     def close(self, *, status: str, reason: str | None) -> None:
         """Finish the record and draw the report and the model card."""
-        from reports.views import draw
+        self.record["seconds"]["total"] = time.monotonic() - self._began
+        _finish(self.folder, self.record, status=status, reason=reason)
 
-        self.record["seconds"]["total"] = (datetime.now(UTC) - self._started).total_seconds()
-        self.record.update(status=status, reason=reason)
-        self.save(indent=1)  # the last writing is for people; the ones before it are for whoever watches
-        for name, text in draw(self.record).items():
-            (self.folder / name).write_text(text, encoding="utf-8")
+
+def give_up(folder: Path, *, reason: str) -> bool:
+    """Finish the record of a run whose program ended without doing so; a record that says how its run ended stays.
+
+    Args:
+        folder: the run's directory; it may not be there yet.
+        reason: why the run failed.
+
+    Returns:
+        Whether there was such a record.
+    """
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    if record["status"] != "running":
+        return False
+    began = datetime.fromisoformat(record["started"])
+    record["seconds"]["total"] = (datetime.now(UTC) - began).total_seconds()
+    _finish(folder, record, status="failed", reason=reason)
+    return True
+
+
+def _finish(folder: Path, record: dict[str, Any], *, status: str, reason: str | None) -> None:
+    from reports.views import draw
+
+    record.update(status=status, reason=reason)
+    _write(folder, record, indent=1)  # the last writing is for people; the ones before it are for whoever watches
+    for name, text in draw(record).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _write(folder: Path, record: dict[str, Any], *, indent: int | None = None) -> None:
+    scratch = folder / ".run.json"
+    scratch.write_text(json.dumps(record, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
+    scratch.replace(folder / "run.json")
 
 
 def _versions() -> dict[str, str]:

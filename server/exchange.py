@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common.constant import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -62,11 +63,10 @@ def collect(grid: Grid, messages: Iterable[Message], *, timeout_seconds: float) 
     waiting = {message.metadata.dst_node_id for message in messages}
     replies: dict[int, RecordDict] = {}
     absences = []
-    for reply in _replies(grid, messages, timeout_seconds=timeout_seconds):
-        node = reply.metadata.src_node_id
+    for node, reply in _replies(grid, messages, timeout_seconds=timeout_seconds):
         waiting.discard(node)
         if reply.has_error():
-            absences.append(Absence(node, "error", f"the node reported Flower error {reply.error.code}"))
+            absences.append(Absence(node, "error", _fault(reply.error.code)))
         elif (refusal := _refusal(reply.content)) is not None:
             absences.append(Absence(node, *refusal))
         else:
@@ -75,19 +75,25 @@ def collect(grid: Grid, messages: Iterable[Message], *, timeout_seconds: float) 
     return Outcome(replies, tuple(absences))
 
 
-def _replies(grid: Grid, messages: list[Message], *, timeout_seconds: float) -> Iterator[Message]:
-    """Send messages and give each reply as it comes.
+def _replies(grid: Grid, messages: list[Message], *, timeout_seconds: float) -> Iterator[tuple[int, Message]]:
+    """Send messages and give each reply as it comes, with the node that was asked.
 
-    Flower's own `send_and_receive` looks every three seconds, which is most of a short round.
+    Flower's own `send_and_receive` looks every three seconds, which is most of a short round. When a node is gone
+    Flower replies in its place and under its own number, so who is meant is known from the message alone.
     """
     deadline = time.monotonic() + timeout_seconds
-    waiting = {identifier for identifier in grid.push_messages(messages) if identifier}
+    asked = {
+        identifier: message.metadata.dst_node_id
+        for identifier, message in zip(grid.push_messages(messages), messages, strict=False)  # none, if too large
+        if identifier
+    }
+    waiting = set(asked)
     missing, (pause, longest) = len(waiting), LOOK_SECONDS
     while missing > 0:
         for reply in grid.pull_messages(waiting):
             waiting.discard(reply.metadata.reply_to_message_id)
             missing -= 1
-            yield reply
+            yield asked.get(reply.metadata.reply_to_message_id, reply.metadata.src_node_id), reply
         left = deadline - time.monotonic()
         if missing == 0 or left <= 0:
             return
@@ -108,6 +114,12 @@ def array_record(arrays: Arrays) -> ArrayRecord:
 def numpy_arrays(record: ArrayRecord) -> Arrays:
     """Return Flower's arrays as numpy arrays."""
     return {name: array.numpy() for name, array in record.items()}
+
+
+def _fault(code: int) -> str:
+    if code == ErrorCode.NODE_UNAVAILABLE:
+        return "its node went offline before it answered"
+    return f"the node reported Flower error {code}"
 
 
 def _refusal(content: RecordDict) -> tuple[str, str] | None:

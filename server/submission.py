@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from server.archive import give_up
 from study.defaults import APPLICATION
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def follow(study: Study, folder: Path, *, alive: Callable[[], bool], quiet: bool
         quiet: show nothing on the terminal.
 
     Raises:
-        LaunchFailed: the carrier ended before the record did.
+        LaunchFailed: the carrier ended before the record did, which then says so.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -105,7 +106,9 @@ def follow(study: Study, folder: Path, *, alive: Callable[[], bool], quiet: bool
             time.sleep(POLL_SECONDS)
     record = _read(folder)  # it may have ended and said so after the last look
     if record is None or record["status"] == "running":
-        raise LaunchFailed("Flower ended the run before its record was finished")
+        reason = "Flower ended the run before its record was finished"
+        give_up(folder, reason=reason)
+        raise LaunchFailed(reason)
 
 
 def require_completed(folder: Path) -> None:

@@ -17,7 +17,7 @@ from flwr.common.serde import context_to_proto, message_from_proto, message_to_p
 from flwr.proto.message_pb2 import Message as MessageProto
 
 from gate.bundle import Shelf, read_bundle
-from gate.node import IDLE_SECONDS, ShortWaits
+from gate.node import HEARTBEAT_SECONDS, IDLE_SECONDS, ShortWaits
 from gate.workers import Nursery, Order, WorkerCancelled, WorkerFailed
 from tests.gate.bundles import pack, project
 
@@ -157,8 +157,10 @@ def test_a_nursery_that_was_killed_is_replaced(ask, nursery):
 
 
 def test_flower_has_the_waits_that_the_node_shortens():
-    from flwr.supernode import start_client_internal
+    from flwr.supercore import heartbeat
+    from flwr.supernode import fleet_http_connection, start_client_internal
 
+    assert heartbeat.HEARTBEAT_DEFAULT_INTERVAL == fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL > HEARTBEAT_SECONDS
     assert start_client_internal.time is time
     assert {"initial_backoff", "backoff_cap"} <= inspect.signature(start_client_internal.pull_objects).parameters.keys()
     ShortWaits(IDLE_SECONDS).sleep(1e6)  # returns
