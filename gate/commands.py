@@ -44,14 +44,23 @@ def init(
         typer.Option(help="Certificate the coordinator's descends from; only one on this machine needs none."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The hospital's folder, as wardround data writes it.")] = None,
+    node_key: Annotated[
+        Path | None, typer.Option("--node-key", help="Use this node key where it lies, and make none.")
+    ] = None,
+    ledger: Annotated[
+        str, typer.Option(help="Keep the privacy ledger in this file or PostgreSQL URL, and not in the folder.")
+    ] = "",
 ) -> None:
     """Make a site: node key, policy with its defaults, ledger, an empty list of approvals. Refuses a folder in use."""
-    from gate.onboarding import found_site
+    from gate.onboarding import Elsewhere, found_site
 
-    made = found_site(site, name=name, superlink=superlink, root_certificate=root_certificate, data=data)
+    kept = Elsewhere(node_key, ledger)
+    made = found_site(
+        site, name=name, superlink=superlink, root_certificate=root_certificate, data=data, elsewhere=kept
+    )
     typer.echo(f"site {made.name} in {made.folder}")
     typer.echo(f"read and edit {made.path(made.policy)}: it decides what this hospital allows")
-    typer.echo(f"send {made.path(made.key)}.pub to the coordinator, who registers it; the key itself stays here")
+    typer.echo(f"the public part of {made.path(made.key)} is for the coordinator, who registers it; the key stays here")
     typer.echo(f"then: wardround site check {site}")
 
 
