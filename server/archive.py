@@ -98,14 +98,16 @@ class Archive:
             (self.folder / "thresholds.json").write_text(text + "\n", encoding="utf-8")
 
     def close(self, *, status: str, reason: str | None) -> None:
-        """Finish the record and draw the report and the model card."""
+        """Draw the report and the model card, and finish the record: whoever reads there that a run ended finds both."""
         from reports.views import draw
 
         self.record["seconds"]["total"] = (datetime.now(UTC) - self._started).total_seconds()
         self.record.update(status=status, reason=reason)
-        self.save(indent=1)  # the last writing is for people; the ones before it are for whoever watches
-        for name, text in draw(self.record).items():
-            (self.folder / name).write_text(text, encoding="utf-8")
+        try:
+            for name, text in draw(self.record).items():
+                (self.folder / name).write_text(text, encoding="utf-8")
+        finally:
+            self.save(indent=1)  # the last writing is for people; the ones before it are for whoever watches
 
 
 def _versions() -> dict[str, str]:
