@@ -98,7 +98,7 @@ class Archive:
             (self.folder / "thresholds.json").write_text(text + "\n", encoding="utf-8")
 
     def close(self, *, status: str, reason: str | None) -> None:
-        """Draw the report and the model card, and finish the record: whoever reads there that a run ended finds both."""
+        """Draw the report and the model card, then finish the record: whoever reads that a run ended finds both."""
         from reports.views import draw
 
         self.record["seconds"]["total"] = (datetime.now(UTC) - self._started).total_seconds()
