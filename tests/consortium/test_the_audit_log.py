@@ -13,6 +13,7 @@ from consortium.control import Control
 from consortium.submission import run_study
 from gate.bundle import load_bundle
 from gate.chain import ChainBroken, read_chain
+from server.archive import Archive
 from server.submission import LaunchFailed
 from study.defaults import APPLICATION, build
 
@@ -75,6 +76,19 @@ def test_the_end_names_every_file_of_the_run_by_its_hash(runs):
     assert ended["status"] == "completed"
     folder = runs / ended["folder"]
     assert ended["files"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_whoever_reads_that_a_run_ended_finds_its_report(tmp_path, monkeypatch):
+    written = []
+    save = Archive.save
+
+    def watched(self, **how):
+        save(self, **how)
+        written.append((self.record["status"], (self.folder / "report.html").exists()))
+
+    monkeypatch.setattr(Archive, "save", watched)
+    Archive(build({"study.output": str(tmp_path)}), 7).close(status="failed", reason="no hospital came")
+    assert written == [("running", False), ("failed", True)]
 
 
 def test_a_second_run_goes_on_in_the_same_file(runs):
