@@ -10,9 +10,12 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 # Keys and certificates of the containers lie outside the checkout, which containers see.
 export WARDROUND_SECRETS ?= $(HOME)/.wardround/secrets
 COMPOSE := docker compose --project-name wardround --file docker/compose.yaml
+SITES := north south west
 STUDY ?=
+BY ?=
+APPROVE ?=
 
-.PHONY: demo test check setup clean sites-up sites-run sites-down
+.PHONY: demo test check setup clean sites-up sites-approve sites-run sites-down
 
 demo: $(STAMP)  ## train four simulated hospitals with differential privacy and name the report
 	$(BIN)/wardround run --output runs
@@ -27,8 +30,12 @@ check: $(STAMP)  ## style, types and the direction of imports
 	$(BIN)/lint-imports
 
 sites-up: $(STAMP)  ## build and start a coordinator and three hospitals as containers
-	$(BIN)/wardround sites certify $(WARDROUND_SECRETS) --hospital north --hospital south --hospital west
+	$(BIN)/wardround sites certify $(WARDROUND_SECRETS) $(SITES:%=--hospital %)
 	$(COMPOSE) up --build --detach --wait
+
+sites-approve:  ## show what changed and let it run at each hospital: make sites-approve BY='A. Name' [APPROVE='--diff']
+	@test -n "$(BY)" || { echo "make: name who approves: make sites-approve BY='A. Name'" >&2; exit 2; }
+	for site in $(SITES); do $(COMPOSE) run --rm $$site-approve --by "$(BY)" $(APPROVE) || exit $$?; done
 
 sites-run:  ## run a study in them: make sites-run STUDY='--set federation.rounds=3'
 	$(COMPOSE) run --rm study $(STUDY)

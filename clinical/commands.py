@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clinical.cohorts.commands import label
+from clinical.label_commands import label
 from clinical.progress import show_progress
 from clinical.site_policy import write_default_policy
 from clinical.sources.commands import ingest_app

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gate.commands import Head, Last, Verify, show_log, verified
 from server.commands import SET, STUDY, summary
 
 if TYPE_CHECKING:
@@ -152,3 +153,20 @@ def status(sites: Sites = DEFAULT) -> None:
         typer.echo(f"network: {consortium.network.explain()}")
         for part, state in consortium.status():
             typer.echo(f"{part}: {state}")
+
+
+@app.command()
+def log(
+    sites: Sites = DEFAULT,
+    runs: Annotated[
+        Path | None, typer.Option(help="The folder of runs that sites submit was given; else this consortium's.")
+    ] = None,
+    verify: Verify = False,
+    head: Head = None,
+    last: Last = 30,
+) -> None:
+    """Read the coordinator's audit log: who asked what, what the hospitals decided, what came of it."""
+    from consortium.audit_log import LOG_FILE, describe_entry
+
+    folder = _open(sites).places.runs if runs is None else runs
+    show_log(verified(folder / LOG_FILE, head=head), describe_entry, last=None if verify else last)

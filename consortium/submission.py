@@ -1,16 +1,18 @@
-"""Run a study in a consortium: submit it, follow its record, and name its report."""
+"""Run a study in a consortium: submit it, follow its record, write the audit log, and name its report."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Final
 
+from consortium.audit_log import AuditLog, RunWitness
 from consortium.control import CONNECTION
 from consortium.processes import ConsortiumFailed
+from gate.bundle import load_bundle
 from server.archive import give_up, run_folder
-from server.submission import follow, require_completed, submit
+from server.submission import LaunchFailed, follow, require_completed, submit
 from server.terms import check_study
-from study.defaults import build
+from study.defaults import APPLICATION, build
 from study.protocol import ProtocolError
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consortium.control import Control
-    from study.protocol import Value
+    from study.protocol import Study, Value
 
 __all__ = ["run_study"]
 
@@ -43,22 +45,43 @@ def run_study(control: Control, changes: Mapping[str, Value], *, runs: Path, qui
         LaunchRefused: too few hospitals take part in the study as written.
         LaunchFailed: Flower did not take the run, or it failed; its record, where one was begun, keeps the reason.
         ConsortiumFailed: the SuperLink no longer answers; the run's record, where one was begun, says so.
+        gate.chain.ChainBroken: the coordinator's audit log does not verify; nothing was submitted.
     """
     if changes.get("data.network"):
         raise ProtocolError("data.network is for simulations: the hospitals of a consortium bring their own records")
     study = build({**changes, "study.output": str(runs)})
     check_study(study)
     control.configure()
-    run = submit(study, control.environment, where=[CONNECTION])
+    log = AuditLog(runs)
+    run = _submit(study, control, log)
     folder = run_folder(study, run)
+    witness = RunWitness(log, run)
     try:
-        follow(study, folder, alive=_Carried(control, run), quiet=quiet)
+        follow(study, folder, alive=_Carried(control, run), told=witness.see, quiet=quiet)
     except ConsortiumFailed:
         reason = "the SuperLink no longer answers, and a run does not survive its end"
         give_up(folder, reason=reason)
+        witness.lose(reason)
         raise ConsortiumFailed(f"{reason}; the run's record: {folder}") from None
+    except BaseException as fault:
+        witness.lose(" ".join(str(fault).split()) or type(fault).__name__)
+        raise
+    witness.end(folder)
     require_completed(folder)
     return folder
+
+
+def _submit(study: Study, control: Control, log: AuditLog) -> int:
+    """Hand a study to Flower; the log says before that it was asked for, and after what became of it."""
+    _, bundle = load_bundle(APPLICATION)
+    log.ask(study, application=bundle.digest, superlink=control.address)
+    try:
+        run = submit(study, control.environment, where=[CONNECTION])
+    except LaunchFailed as fault:
+        log.note("declined", reason=str(fault))
+        raise
+    log.note("submitted", run=str(run))
+    return run
 
 
 class _Carried:

@@ -6,10 +6,9 @@ set -eu
 name=$1
 number=$2
 patients=$3
-wardround="python /wardround/wardround.py"
 url="postgresql+psycopg://hospital@$name-database/omop"
 
-if [ -d /site/data ]; then
+if [ -d /records/data ]; then
     echo "the records of $name are there"
     exit 0
 fi
@@ -21,11 +20,14 @@ export PGPASSFILE=/tmp/pgpass
 
 # An export is one transaction, so a database that has persons has everything.
 if ! python -c "import psycopg, sys; c = psycopg.connect('host=$name-database user=hospital dbname=omop'); sys.exit(not c.execute(\"SELECT to_regclass('person')\").fetchone()[0])"; then
-    $wardround data simulate /tmp/simulated --hospitals 3 --patients "$patients" --seed 7
-    $wardround data export omop "/tmp/simulated/hospital-$number" "$url"
-    cp "/tmp/simulated/hospital-$number/policy.toml" /site/policy.toml
+    wardround data simulate /tmp/simulated --hospitals 3 --patients "$patients" --seed 7
+    wardround data export omop "/tmp/simulated/hospital-$number" "$url"
+    cp "/tmp/simulated/hospital-$number/policy.toml" /records/policy.toml
 fi
 
-rm -rf /site/loading
-$wardround data ingest omop "$url" /site/loading --site-id "$name" --seed 7
-mv /site/loading /site/data
+rm -rf /records/loading
+wardround data ingest omop "$url" /records/loading --site-id "$name" --seed 7
+if [ -f /records/policy.toml ]; then # the site begins with it
+    mv /records/policy.toml /records/loading/policy.toml
+fi
+mv /records/loading /records/data

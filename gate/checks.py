@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import ssl
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -20,6 +21,7 @@ from gate.egress import read_limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from clinical.doctor.hospital import SiteTerms
     from gate.site import Site
 
 MOST_AHEAD_SECONDS, MOST_BEHIND_SECONDS = 4.0, 240.0  # Flower 1.41 refuses signed requests beyond 5 and 305
@@ -43,6 +45,7 @@ def check_site(site: Site) -> list[Finding]:
         _check_key,
         _check_policy,
         _check_data,
+        _examine_data,
         _check_ledger,
         _check_approvals,
         _check_journal,
@@ -50,6 +53,7 @@ def check_site(site: Site) -> list[Finding]:
         _check_handshake,
         _check_coordinator,
         _check_clock,
+        _check_registration,
     )
     return [check(site) for check in checks]
 
@@ -61,7 +65,7 @@ def _check_key(site: Site) -> Finding:
 
     name, path = "node key", site.path(site.key)
     try:
-        if path.stat().st_mode & 0o077:
+        if path.stat().st_mode & 0o077 and not os.path.ismount(path):  # a container's secret is its own alone
             return Finding(name, False, f"{path} can be read by others", f"chmod 600 {path}, or make a new site")
         key = load_ssh_private_key(path.read_bytes(), None)
     except FileNotFoundError:
@@ -70,7 +74,7 @@ def _check_key(site: Site) -> Finding:
         return Finding(name, False, f"{path} is no private key in OpenSSH's form", "restore it from the backup")
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         return Finding(name, False, f"{path} is not on an elliptic curve", "ssh-keygen -t ecdsa -b 384 makes one")
-    return Finding(name, True, f"{path}, {key.curve.name}, for its owner alone")
+    return Finding(name, True, f"{path}, {key.curve.name}, for nobody else to read")
 
 
 def _check_policy(site: Site) -> Finding:
@@ -95,6 +99,38 @@ def _check_data(site: Site) -> Finding:
     except (ProfileError, OSError) as fault:
         return Finding("data", False, " ".join(str(fault).split()), remedy)
     return Finding("data", True, f"{manifest.site_id}, {patients} patients in the training split")
+
+
+def _examine_data(site: Site) -> Finding:
+    """Have the data doctor look: what it calls wrong would make a study wrong, what is doubtful is for a person."""
+    from clinical.doctor.examination import examine
+    from clinical.events import ProfileError
+
+    name, place = "data doctor", site.path(site.data)
+    try:
+        examination = examine(place, terms=lambda _: _terms(site), now_us=time.time_ns() // 1000)
+    except (ProfileError, OSError):
+        return Finding(name, False, "nothing could be examined", "see the check of the data above")
+    wrong = [each for each in examination.findings if each.severity == "wrong"]
+    doubtful = sum(each.severity == "doubtful" for each in examination.findings)
+    told = f"{len(examination.checks)} checks, {len(wrong)} findings are wrong and {doubtful} doubtful"
+    if not wrong:
+        return Finding(name, True, f"{told}: wardround data doctor {place} shows them" if doubtful else told)
+    named = ", ".join(f"{each.id} ({each.count} {each.unit})" for each in wrong)
+    return Finding(name, False, f"{told}: {named}", f"{wrong[0].remedy}; wardround data doctor {place} shows all")
+
+
+def _terms(site: Site) -> SiteTerms:
+    """What this site's policy and the default study ask of its data."""
+    from clinical.doctor.hospital import SiteTerms
+    from study.defaults import build
+
+    batch = build().training.batch_patients
+    try:
+        policy = read_policy(site.path(site.policy))
+    except PolicyRefusal:  # a finding of its own
+        return SiteTerms(batch_patients=batch)
+    return SiteTerms(policy.minimum_patients, policy.minimum_cell, batch)
 
 
 def _check_ledger(site: Site) -> Finding:
@@ -193,6 +229,60 @@ def _check_clock(site: Site) -> Finding:
     if not -MOST_BEHIND_SECONDS < drift < MOST_AHEAD_SECONDS:
         return Finding(name, False, f"{drift:+.0f} s against the coordinator's", "set the clock by NTP")
     return Finding(name, True, f"{drift:+.0f} s against the coordinator's")
+
+
+def _check_registration(site: Site) -> Finding:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from flwr.supercore.error.base import ApiErrorCode
+
+    name, above = "registration", "see the checks above"
+    if not site.secure:
+        return Finding(name, True, "none: a coordinator without TLS asks for no key")
+    try:
+        code = _refusal_code(site)
+    except (httpx.HTTPError, OSError, ValueError, TypeError, UnsupportedAlgorithm):
+        return Finding(name, False, "the coordinator did not say whether it knows this node's key", above)
+    if code == ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL:
+        return Finding(name, True, "the coordinator knows this node's key")
+    if code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED:
+        remedy = f"send {site.path(site.key)}.pub to the coordinator, who registers it"
+        return Finding(name, False, "the coordinator does not know this node's key", remedy)
+    return Finding(name, False, f"the coordinator does not take what this key signs (code {code})", above)
+
+
+def _refusal_code(site: Site) -> int:
+    """Ask to be let in for no time at all, which Flower refuses: first unknown keys, then the time. Nothing changes.
+
+    Returns:
+        The code of Flower's refusal; the HTTP status where it gives none.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+    from flwr.proto.fleet_pb2 import ActivateNodeRequest
+    from flwr.supercore.error import FlowerError
+    from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+    from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+    from flwr.supernode.fleet_http_client import FleetHttpClient
+    from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+    key = load_ssh_private_key(site.path(site.key).read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("the node key is not on an elliptic curve")
+    public = key.public_key()
+    trusted = site.path(site.root_certificate).read_bytes()
+    signing: list[Any] = [
+        RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+        NodeAuthHttpInterceptor(key, public),
+    ]
+    with FleetHttpClient.from_server_address(
+        site.superlink, insecure=False, root_certificates=trusted, interceptors=signing
+    ) as client:
+        try:
+            client.ActivateNode(ActivateNodeRequest(public_key=public_key_to_bytes(public), heartbeat_interval=0))
+        except httpx.HTTPStatusError as refusal:
+            told = FlowerError.from_json(refusal.response.text)
+            return refusal.response.status_code if told is None else int(told.code)
+    raise ValueError("a node was let in for no time")
 
 
 def _ask(site: Site) -> httpx.Response:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path  # Typer resolves annotations at run time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from gate.bundle import Bundle
+    from gate.chain import Chain
     from gate.site import Site
 
 app = typer.Typer(
@@ -26,6 +29,10 @@ Key = Annotated[
     Path | None, typer.Option(help="Sign with this Ed25519 key, as wardround audit keygen makes one (no passphrase).")
 ]
 
+Verify = Annotated[bool, typer.Option("--verify", help="Check every line instead; exit 1 if one does not fit.")]
+Head = Annotated[str | None, typer.Option(help="With --verify: a head noted earlier, to find lines cut off.")]
+Last = Annotated[int, typer.Option(help="Show so many entries; 0 shows all.", min=0)]
+
 
 @app.command()
 def init(
@@ -37,14 +44,23 @@ def init(
         typer.Option(help="Certificate the coordinator's descends from; only one on this machine needs none."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The hospital's folder, as wardround data writes it.")] = None,
+    node_key: Annotated[
+        Path | None, typer.Option("--node-key", help="Use this node key where it lies, and make none.")
+    ] = None,
+    ledger: Annotated[
+        str, typer.Option(help="Keep the privacy ledger in this file or PostgreSQL URL, and not in the folder.")
+    ] = "",
 ) -> None:
     """Make a site: node key, policy with its defaults, ledger, an empty list of approvals. Refuses a folder in use."""
-    from gate.onboarding import found_site
+    from gate.onboarding import Elsewhere, found_site
 
-    made = found_site(site, name=name, superlink=superlink, root_certificate=root_certificate, data=data)
+    kept = Elsewhere(node_key, ledger)
+    made = found_site(
+        site, name=name, superlink=superlink, root_certificate=root_certificate, data=data, elsewhere=kept
+    )
     typer.echo(f"site {made.name} in {made.folder}")
     typer.echo(f"read and edit {made.path(made.policy)}: it decides what this hospital allows")
-    typer.echo(f"send {made.path(made.key)}.pub to the coordinator, who registers it; the key itself stays here")
+    typer.echo(f"the public part of {made.path(made.key)} is for the coordinator, who registers it; the key stays here")
     typer.echo(f"then: wardround site check {site}")
 
 
@@ -117,32 +133,49 @@ def approvals(
 @app.command()
 def log(
     site: Folder,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Check every line instead; exit 1 if one does not fit.")
-    ] = False,
-    head: Annotated[
-        str | None, typer.Option(help="With --verify: a head noted earlier, to find lines cut off.")
-    ] = None,
-    last: Annotated[int, typer.Option(help="Show so many entries; 0 shows all.", min=0)] = 30,
+    verify: Verify = False,
+    head: Head = None,
+    last: Last = 30,
 ) -> None:
     """Read the site's audit log: who asked what, what was decided, what left."""
-    from gate.chain import ChainBroken, read_chain
     from gate.site import read_site
     from gate.views import describe_entry
 
-    place = read_site(site)
+    chain = verified(read_site(site).journal, head=head)
+    show_log(chain, describe_entry, last=None if verify else last)
+
+
+def verified(path: Path, *, head: str | None) -> Chain:
+    """Read a chained log; one that does not verify ends the command with exit code 1 and the line.
+
+    Args:
+        path: the log.
+        head: one noted earlier, which must still be in it.
+    """
+    from gate.chain import ChainBroken, read_chain
+
     try:
-        chain = read_chain(place.journal, containing=head)
+        return read_chain(path, containing=head)
     except ChainBroken as broken:
         typer.echo(f"wardround: {broken}", err=True)
         raise typer.Exit(1) from None
+
+
+def show_log(chain: Chain, describe: Callable[[Mapping[str, Any]], str], *, last: int | None) -> None:
+    """Show a chained log.
+
+    Args:
+        chain: the log as it was read.
+        describe: puts an entry on a line.
+        last: how many entries are shown, 0 for all; None shows none and says that they verify.
+    """
     if chain.torn:
-        typer.echo(f"line {chain.count + 1} was cut short ({chain.torn} bytes): the gate was ended while it wrote it")
-    if verify:
+        typer.echo(f"line {chain.count + 1} was cut short ({chain.torn} bytes): its writer was ended while it wrote")
+    if last is None:
         typer.echo(f"{chain.count} entries verify; head {chain.head}")
         return
-    for entry in chain.entries[-last:] if last else chain.entries:
-        typer.echo(describe_entry(entry))
+    for entry in chain.entries[-last:]:
+        typer.echo(describe(entry))
 
 
 @app.command()
@@ -160,12 +193,20 @@ def check(site: Folder) -> None:
 
 
 @app.command()
-def status(site: Folder) -> None:
+def status(
+    site: Folder,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Say nothing and exit 1 where no gate runs: for whoever watches it.")
+    ] = False,
+) -> None:
     """Say whether the gate runs, what it last did, what the patients have paid, and what may run."""
-    from gate.site import read_site
+    from gate.site import gate_process, read_site
     from gate.views import describe_status
 
-    typer.echo(describe_status(read_site(site)))
+    place = read_site(site)
+    if quiet:
+        raise typer.Exit(1 if gate_process(place) is None else 0)
+    typer.echo(describe_status(place))
 
 
 def _before(site: Site) -> tuple[str, Bundle | None]:

@@ -53,7 +53,7 @@ def main() -> None:
         )
     for module in (heartbeat, fleet_http_connection):
         if hasattr(module, "HEARTBEAT_DEFAULT_INTERVAL"):
-            module.HEARTBEAT_DEFAULT_INTERVAL = HEARTBEAT_SECONDS
+            vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = HEARTBEAT_SECONDS
     flower_supernode()
 
 

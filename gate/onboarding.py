@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tomli_w
@@ -13,7 +15,6 @@ from gate.site import SITE_FILE, Site, read_site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 KEY_FILE, CA_FILE, LEDGER_FILE = "node.key", "root.crt", "ledger.db"
 _COMMENTS = {
@@ -31,8 +32,27 @@ _COMMENTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What a site need not make, because the hospital keeps it elsewhere.
+
+    Attributes:
+        key: the node's private key, for example a container's secret; None makes one in the site.
+        ledger: a file or the URL of a PostgreSQL database, begun if it is not there; empty keeps it in the site.
+    """
+
+    key: Path | None = None
+    ledger: str = ""
+
+
 def found_site(
-    folder: Path, *, name: str, superlink: str, root_certificate: Path | None, data: Path | None = None
+    folder: Path,
+    *,
+    name: str,
+    superlink: str,
+    root_certificate: Path | None,
+    data: Path | None = None,
+    elsewhere: Elsewhere = Elsewhere(),  # frozen
 ) -> Site:
     """Make a site.
 
@@ -43,6 +63,7 @@ def found_site(
         root_certificate: copied into the site; None for a coordinator on this machine without TLS.
         data: the hospital's folder. A policy or a ledger that lies in it goes on being the hospital's: the policy is
             copied, the ledger is used where it is.
+        elsewhere: what the site uses where it lies.
 
     Raises:
         FileExistsError: the folder is in use.
@@ -59,12 +80,14 @@ def found_site(
         raise ValueError("a site needs a name of one line")
     if root_certificate is not None:
         _check_certificate(root_certificate)
-    policy, ledger = _of_hospital(data)
+    if elsewhere.key is not None:
+        _check_key(elsewhere.key)
+    policy, ledger = _of_hospital(data, elsewhere.ledger)
     values = {
         "name": name.strip(),
         "superlink": superlink,
         "root-certificate": CA_FILE if root_certificate else "",
-        "key": KEY_FILE,
+        "key": KEY_FILE if elsewhere.key is None else str(elsewhere.key.absolute()),
         "data": "" if data is None else str(data.absolute()),
         "policy": POLICY_FILE,
         "ledger": ledger,
@@ -96,15 +119,16 @@ def _furnish(folder: Path, values: Mapping[str, object], policy: str, root_certi
     (folder / "approvals.jsonl").touch(mode=0o600)
     if root_certificate is not None:
         shutil.copyfile(root_certificate, folder / CA_FILE)
-    _write_key(folder / KEY_FILE, str(values["name"]))
-    if values["ledger"] == LEDGER_FILE:
-        Ledger.open(folder / LEDGER_FILE).close()
+    if values["key"] == KEY_FILE:
+        _write_key(folder / KEY_FILE, str(values["name"]))
+    Ledger.open(read_site(folder).ledger_place).close()
 
 
-def _of_hospital(data: Path | None) -> tuple[str, str]:
+def _of_hospital(data: Path | None, wanted: str) -> tuple[str, str]:
     """Return the policy's text and the ledger's place, the hospital's own where it has them."""
+    ledger = wanted if not wanted or "://" in wanted else str(Path(wanted).absolute())
     if data is None:
-        return DEFAULT_POLICY, LEDGER_FILE
+        return DEFAULT_POLICY, ledger or LEDGER_FILE
     from clinical.events import read_manifest
     from clinical.labels import list_labels
 
@@ -112,8 +136,22 @@ def _of_hospital(data: Path | None) -> tuple[str, str]:
     own = data / POLICY_FILE
     tasks = list_labels(data)
     text = own.read_text(encoding="utf-8") if own.is_file() else default_policy(tasks) if tasks else DEFAULT_POLICY
-    ledger = data.absolute() / LEDGER_FILE
-    return text, str(ledger) if ledger.exists() else LEDGER_FILE
+    begun = data.absolute() / LEDGER_FILE
+    if ledger and begun.exists() and ledger != str(begun):
+        raise ValueError(f"the ledger of these patients is {begun}: a second one would forget what they have paid")
+    return text, ledger or (str(begun) if begun.exists() else LEDGER_FILE)
+
+
+def _check_key(path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+    try:
+        key = load_ssh_private_key(path.read_bytes(), None)
+    except ValueError:
+        raise ValueError(f"{path} is no private key in OpenSSH's form without a passphrase") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{path} is not on an elliptic curve: ssh-keygen -t ecdsa -b 384 makes one")  # noqa: TRY004  # a file's content
 
 
 def _check_certificate(path: Path) -> None:

@@ -87,7 +87,7 @@ def asked_of(delivery: Delivery) -> Asked:
         digest = ""
     return Asked(
         run=str(delivery.run.run_id),
-        study=_line(settings.get("study.name", "")),
+        study=_line(settings.get("study.name") or settings.get("task.name", "")),
         study_digest=digest,
         application=delivery.run.fab_hash,
         question=_line(_kind(delivery)),

@@ -88,7 +88,9 @@ class _Scale:
                 Markup('<line x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}" stroke="#dde3e6"/>').format(
                     LEFT, WIDTH - RIGHT, at, at
                 )
-                + Markup('<text x="{}" y="{:.1f}" text-anchor="end">{:.2f}</text>').format(LEFT - 8, at + 4, value)
+                + Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
+                    LEFT - 8, at + 4, _label(value, ticks)
+                )
             )
         count = int(self._right - self._left)
         for tick in range(0, count + 1, max(1, count // 10)):
@@ -116,6 +118,11 @@ def _spread_labels(wanted: Mapping[str, float]) -> dict[str, float]:
         places[number] = floor = min(places[number], floor)
         floor -= LABEL_HEIGHT
     return dict(zip(names, places, strict=True))
+
+
+def _label(value: float, ticks: Sequence[float]) -> str:
+    """Write a tick: whole numbers where all are, hundredths where not."""
+    return f"{value:.0f}" if all(float(tick).is_integer() for tick in ticks) else f"{value:.2f}"
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -96,7 +96,7 @@ class Archive:
             (self.folder / "thresholds.json").write_text(text + "\n", encoding="utf-8")
 
     def close(self, *, status: str, reason: str | None) -> None:
-        """Finish the record and draw the report and the model card."""
+        """Draw the report and the model card, then finish the record: whoever reads that a run ended finds both."""
         self.record["seconds"]["total"] = time.monotonic() - self._began
         _finish(self.folder, self.record, status=status, reason=reason)
 
@@ -127,9 +127,11 @@ def _finish(folder: Path, record: dict[str, Any], *, status: str, reason: str | 
     from reports.views import draw
 
     record.update(status=status, reason=reason)
-    _write(folder, record, indent=1)  # the last writing is for people; the ones before it are for whoever watches
-    for name, text in draw(record).items():
-        (folder / name).write_text(text, encoding="utf-8")
+    try:
+        for name, text in draw(record).items():
+            (folder / name).write_text(text, encoding="utf-8")
+    finally:
+        _write(folder, record, indent=1)  # the last writing is for people; the ones before it are for whoever watches
 
 
 def _write(folder: Path, record: dict[str, Any], *, indent: int | None = None) -> None:

@@ -95,7 +95,10 @@ class CodingAgenda:
         archive.keep_model(model)
         archive.keep_vocabulary(self.codes, tuned.thresholds if tuned else None)
         if tuned is None:
-            raise StudyFailed("no hospital's policy lets tuning counts leave, so no threshold can be chosen")
+            raise StudyFailed(
+                "no hospital lets tuning counts leave, by policy or because too few patients stand behind them, so no "
+                "threshold can be chosen"
+            )
         final = answers.judge(questions, model, tuned.thresholds, vocabulary=self.codes)
         archive.note(thresholds=tuned.thresholds.summary(), final=final)
         if questions.study.evaluation.local_baseline:

@@ -79,7 +79,14 @@ def submit(study: Study, environment: Mapping[str, str], *, where: Sequence[str]
         raise LaunchFailed(f"Flower did not accept the run: {said[-400:]}") from None
 
 
-def follow(study: Study, folder: Path, *, alive: Callable[[], bool], quiet: bool) -> None:
+def follow(
+    study: Study,
+    folder: Path,
+    *,
+    alive: Callable[[], bool],
+    quiet: bool,
+    told: Callable[[Mapping[str, Any]], None] = lambda _: None,
+) -> None:
     """Show the run's progress from its own record until it ends.
 
     Args:
@@ -87,6 +94,7 @@ def follow(study: Study, folder: Path, *, alive: Callable[[], bool], quiet: bool
         folder: the run's directory, which its ServerApp makes.
         alive: tells whether whoever carries the run still does.
         quiet: show nothing on the terminal.
+        told: is given the record at every look.
 
     Raises:
         LaunchFailed: the carrier ended before the record did, which then says so.
@@ -100,6 +108,7 @@ def follow(study: Study, folder: Path, *, alive: Callable[[], bool], quiet: bool
         while alive():
             record = _read(folder)
             if record is not None:
+                told(record)
                 progress.update(bar, **_state(record))
                 if record["status"] != "running":
                     return

@@ -89,9 +89,9 @@ def _check_form(study: Study) -> None:
         task = find_prediction_task(name)
         shown.add(study.form.variables or task.variables)
         if study.features.form not in task.forms:
-            about = " asks about admissions, which the hourly grid does not hold" if "grid" not in task.forms else ""
+            why = ", which asks about admissions: the hourly grid holds none" if "grid" not in task.forms else ""
             raise ProtocolError(
-                f"features.form = {study.features.form!r} is none of the task {name}{about}: choose "
+                f"features.form = {study.features.form!r} does not fit the task {name}{why}; choose "
                 f"{' or '.join(task.forms)}"
             )
     if study.features.form == "grid" and len(shown) > 1:

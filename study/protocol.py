@@ -96,7 +96,7 @@ Name = Annotated[str, Named()]
 class Identity:
     """What the study is called, where its record goes and which randomness makes it repeatable."""
 
-    name: Name
+    name: str  # "" is read as the task's name
     output: str  # absolute folder of runs; "" means runs/ in Wardround's home
     seed: Annotated[int, Range(0, 2**32, high_open=True)]
 
@@ -355,6 +355,8 @@ def parse(run_config: Mapping[str, Value]) -> Study:
         raise ProtocolError(_unknown(sorted(remaining)))
     if missing:
         raise ProtocolError(f"the study lacks {', '.join(missing)}: every key needs a value")
+    if not str(sections["study"]["name"]).strip():
+        sections["study"]["name"] = sections["task"]["name"]
     return Study(**{section: _SECTIONS[section](**values) for section, values in sections.items()})
 
 

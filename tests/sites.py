@@ -87,11 +87,18 @@ class Sites:
         return self.consortium.journal
 
     def inside(self, number: int, *command: object, timeout: int = 600) -> subprocess.CompletedProcess:
-        """Run a program where the n-th hospital's own programs run."""
+        """Run a program where the n-th hospital's own programs run; what it says comes back as `stdout`.
+
+        It writes to a file and not to a pipe: helpers that Flower detaches keep a pipe open, and end only when their
+        parent has been collected.
+        """
         words = list(map(str, self.consortium.network.inside(number, command)))
         environment = {**os.environ, "FLWR_HOME": str(self.plan.parent / "flwr"), "FLWR_TELEMETRY_ENABLED": "0"}
         environment |= {"FLWR_DISABLE_UPDATE_CHECK": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=timeout)
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+            done = subprocess.run(words, env=environment, stdout=said, stderr=said, check=False, timeout=timeout)
+            said.seek(0)
+            return subprocess.CompletedProcess(words, done.returncode, said.read())
 
     def run_study(self, *changes: str, checkout: Path = ROOT) -> subprocess.CompletedProcess:
         """Run the small study with changes, for example the application of another checkout."""

@@ -17,7 +17,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docker"
 HOSPITALS = ("north", "south", "west")
-PARTS = ("database", "load", "node")
+PARTS = ("database", "load", "site", "approve", "node")
+CONNECTED = ("database", "load", "node")
+JOBS = {"register", "study", *(f"{hospital}-{job}" for hospital in HOSPITALS for job in ("load", "site", "approve"))}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def services(compose) -> dict:
 
 
 def networks_of(services, hospital) -> set[str]:
-    return {network for part in PARTS for network in services[f"{hospital}-{part}"]["networks"]}
+    return {network for part in PARTS for network in services[f"{hospital}-{part}"].get("networks", ())}
 
 
 def secrets_of(service) -> set[str]:
@@ -39,8 +41,14 @@ def secrets_of(service) -> set[str]:
 
 
 def reached(services, name) -> set[str]:
-    mine = set(services[name]["networks"])
-    return {other for other, service in services.items() if other != name and mine & set(service["networks"])}
+    mine = set(services[name].get("networks", ()))
+    return {other for other, service in services.items() if other != name and mine & set(service.get("networks", ()))}
+
+
+def mounted(services) -> dict[str, set[str]]:
+    """The volumes of each service, without those of the checkout."""
+    named = {name: {volume.partition(":")[0] for volume in service["volumes"]} for name, service in services.items()}
+    return {name: {each for each in volumes if each[0] not in ".$"} for name, volumes in named.items()}
 
 
 def test_there_are_a_coordinator_a_proxy_and_three_hospitals_and_nothing_else(services):
@@ -55,7 +63,7 @@ def test_no_two_hospitals_share_a_network(services):
 
 def test_a_hospital_reaches_its_own_services_and_the_proxy_and_nobody_else(services):
     for hospital in HOSPITALS:
-        own = {f"{hospital}-{part}" for part in PARTS}
+        own = {f"{hospital}-{part}" for part in CONNECTED}
         for part in own:
             assert reached(services, part) <= own | {"proxy"}
         assert "proxy" in reached(services, f"{hospital}-node")
@@ -68,8 +76,10 @@ def test_the_control_api_is_reached_by_the_proxy_and_the_coordinators_own_jobs(s
 
 def test_every_network_is_internal_and_no_port_is_published(compose, services):
     assert all(network == {"internal": True} for network in compose["networks"].values())
-    assert not [name for name, service in services.items() if "ports" in service or "network_mode" in service]
-    used = {network for service in services.values() for network in service["networks"]}
+    assert not [name for name, service in services.items() if "ports" in service]
+    assert all(service.get("network_mode", "none") == "none" for service in services.values())
+    assert all(("networks" in service) != ("network_mode" in service) for service in services.values())
+    used = {network for service in services.values() for network in service.get("networks", ())}
     assert used == set(compose["networks"])
 
 
@@ -93,7 +103,7 @@ def test_every_container_has_limits(services):
 def test_what_runs_on_has_a_health_check_and_what_ends_is_not_started_again(services):
     for name, service in services.items():
         if service["restart"] == "no":
-            assert name in {"register", "study", *(f"{hospital}-load" for hospital in HOSPITALS)}
+            assert name in JOBS
         else:
             assert service["restart"] == "unless-stopped"
             assert service["healthcheck"]["test"][0] == "CMD", name
@@ -110,7 +120,9 @@ def test_images_are_pinned_to_a_version(services):
 def test_each_service_sees_its_own_secrets_and_no_other(services):
     public = {"ca.crt"}
     for hospital in HOSPITALS:
-        assert secrets_of(services[f"{hospital}-node"]) == public | {f"{hospital}.key"}
+        assert secrets_of(services[f"{hospital}-node"]) == {f"{hospital}.key"}
+        assert secrets_of(services[f"{hospital}-site"]) == public | {f"{hospital}.key"}
+        assert secrets_of(services[f"{hospital}-approve"]) == set()
         assert secrets_of(services[f"{hospital}-database"]) == {f"{hospital}.password"}
         assert secrets_of(services[f"{hospital}-load"]) == {f"{hospital}.password"}
     assert secrets_of(services["superlink"]) == public | {"superlink.crt", "superlink.key"}
@@ -132,12 +144,57 @@ def test_no_password_stands_in_an_environment(services):
 
 
 def test_every_hospital_keeps_its_ledger_its_database_and_its_records_on_volumes_of_its_own(compose, services):
-    mounted = {name: {volume.partition(":")[0] for volume in service["volumes"]} for name, service in services.items()}
+    volumes = mounted(services)
     for hospital in HOSPITALS:
-        assert mounted[f"{hospital}-node"] == {f"{hospital}-site", f"{hospital}-ledger"}
-        assert mounted[f"{hospital}-database"] == {f"{hospital}-database"}
-    named = {volume for volumes in mounted.values() for volume in volumes if not volume.startswith(".")}
-    assert named == set(compose["volumes"])
+        own = {f"{hospital}-{kind}" for kind in ("site", "records", "ledger")}
+        assert volumes[f"{hospital}-node"] == volumes[f"{hospital}-site"] == own
+        assert volumes[f"{hospital}-database"] == {f"{hospital}-database"}
+        assert volumes[f"{hospital}-load"] == {f"{hospital}-records"}
+        others = {name for name, each in volumes.items() if not name.startswith(f"{hospital}-") and each & own}
+        assert not others
+    assert {volume for each in volumes.values() for volume in each} == set(compose["volumes"])
+
+
+def test_a_hospitals_node_runs_behind_its_gate_and_is_watched_by_it(services):
+    for hospital in HOSPITALS:
+        node = services[f"{hospital}-node"]
+        assert node["command"] == ["wardround", "site", "run", "/site"]
+        assert node["healthcheck"]["test"] == ["CMD", "wardround", "site", "status", "/site", "--quiet"]
+        assert node["depends_on"][f"{hospital}-site"] == {"condition": "service_completed_successfully"}
+        assert "flower-supernode" not in str(node)
+
+
+def test_approving_is_a_step_of_the_hospitals_own_that_nothing_starts_by_itself(services):
+    for hospital in HOSPITALS:
+        job = services[f"{hospital}-approve"]
+        assert job["profiles"] == ["approve"]
+        assert job["network_mode"] == "none"
+        assert mounted(services)[f"{hospital}-approve"] == {f"{hospital}-site"}
+        assert "--yes" not in job["entrypoint"]
+        assert "--by" not in job["entrypoint"]  # a person says so
+    waited = {name for service in services.values() for name in service.get("depends_on", ())}
+    assert not [name for name in waited if name.endswith("-approve")]
+    assert "approve" not in str(services["study"])
+
+
+def test_the_coordinators_image_and_the_hospitals_are_two(services):
+    built = {name: service["build"]["target"] for name, service in services.items() if "build" in service}
+    assert {name for name, target in built.items() if target == "coordinator"} == {"superlink", "register", "study"}
+    assert {service["image"] for service in services.values() if service.get("build", {}).get("target") == "site"} == {
+        "wardround-site:0.1.0"
+    }
+    for hospital in HOSPITALS:
+        inside = {"load", "site", "approve", "node"}
+        assert {name for name in built if name.startswith(hospital)} == {f"{hospital}-{part}" for part in inside}
+
+
+def test_no_hospital_sees_the_checkout_but_to_approve_it(services):
+    for name, service in services.items():
+        checkout = [volume for volume in service["volumes"] if volume.startswith((".", "$"))]
+        if name.endswith("-approve"):
+            assert checkout == ["${WARDROUND_APPLICATION:-..}:/application:ro"]
+        elif name.partition("-")[0] in HOSPITALS:
+            assert checkout == []
 
 
 def test_whatever_is_mounted_from_the_checkout_is_there_and_read_only(services):
@@ -168,7 +225,8 @@ def test_compose_itself_takes_the_file():
     if command is None:
         pytest.skip("Docker Compose is not installed: apt-get install docker-compose")
     environment = {**os.environ, "WARDROUND_SECRETS": "/secrets"}
-    arguments = ["--file", str(FOLDER / "compose.yaml"), "--profile", "study", "config", "--quiet"]
+    profiles = ["--profile", "study", "--profile", "approve"]
+    arguments = ["--file", str(FOLDER / "compose.yaml"), *profiles, "config", "--quiet"]
     done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -181,13 +239,41 @@ def test_the_dockerfile_passes_its_linter():
     assert done.returncode == 0, done.stdout
 
 
-def test_the_image_has_the_dependencies_and_nothing_of_wardround():
-    lines = (FOLDER / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    (copied,) = (line for line in lines if line.startswith("COPY"))
+def stages() -> dict[str, list[str]]:
+    """The Dockerfile's lines by stage."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in (FOLDER / "Dockerfile").read_text(encoding="utf-8").splitlines():
+        if line.startswith("FROM"):
+            name = line.split()[-1]
+            found[name] = [line]
+        elif name:
+            found[name].append(line)
+    return found
+
+
+def test_the_coordinators_image_has_the_dependencies_and_nothing_of_wardround():
+    dependencies, coordinator = stages()["dependencies"], stages()["coordinator"]
+    (copied,) = (line for line in dependencies if line.startswith("COPY"))
     assert copied.split()[1:] == ["pyproject.toml", "constraints.txt", "docker/requirements.py", "./"]
-    assert [line for line in lines if line.startswith("USER")] == ["USER 10001:10001"]
-    (base,) = (line for line in lines if line.startswith("FROM"))
-    assert base == "FROM python:3.11.13-slim-bookworm"
+    assert dependencies[0] == "FROM python:3.11.13-slim-bookworm AS dependencies"
+    assert [line for line in coordinator if line] == ["FROM dependencies AS coordinator", "USER 10001:10001"]
+
+
+def test_a_hospitals_image_has_wardrounds_code_besides_owned_by_root():
+    site = stages()["site"]
+    assert site[0] == "FROM dependencies AS site"
+    assert [line for line in site if line.startswith("COPY")] == ["COPY . /opt/wardround/"]
+    assert [line for line in site if line.startswith("USER")] == ["USER 10001:10001"]
+
+
+def test_what_is_sent_to_be_built_is_what_a_hospitals_image_needs_and_no_more():
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith(("!", "#"))] == ["*", "**/__pycache__"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    rooms = {package.rstrip("*") for package in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    others = {"pyproject.toml", "constraints.txt", "wardround.py", "docker"}
+    assert {line[1:] for line in lines if line.startswith("!")} == rooms | others
 
 
 def test_the_image_installs_exactly_what_the_project_depends_on():
@@ -202,7 +288,7 @@ def test_the_image_installs_exactly_what_the_project_depends_on():
 
 
 def test_shell_scripts_are_sound_and_executable():
-    for script in FOLDER.glob("*.sh"):
+    for script in (*FOLDER.glob("*.sh"), FOLDER / "wardround"):
         assert os.access(script, os.X_OK), script
         assert not subprocess.run(["sh", "-n", script], capture_output=True, check=False).returncode, script
         assert "set -eu" in script.read_text(encoding="utf-8")
@@ -211,7 +297,7 @@ def test_shell_scripts_are_sound_and_executable():
 def test_the_proxy_has_one_configuration_for_containers_and_processes():
     text = (FOLDER / "proxy" / "nginx.conf").read_text(encoding="utf-8")
     locations = [line.split("{")[0].strip() for line in text.splitlines() if line.strip().startswith("location")]
-    assert locations == ["location /v1/fleet/", "location = /health", "location /"]
+    assert locations == ["location /v1/fleet/", "location = /v1/fleet", "location = /health", "location /"]
     assert "proxy_ssl_verify on;" in text
     assert "return 403;" in text
 

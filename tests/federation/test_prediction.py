@@ -128,8 +128,9 @@ def test_a_comparison_shows_the_scores_of_outcomes(wards, tmp_path):
         ({"task.name": "aki", "training.loss": "mse"}, "choose bce"),
         ({"model.name": "gru"}, "reads sequences"),
         ({"task.name": "mortality"}, "task.name = 'mortality' is unknown"),
-        ({"task.name": "long-stay"}, "asks about admissions, which the hourly grid of intensive care does not hold"),
-        ({"task.name": "readmission-30d"}, "choose icd-coding, mortality-24h, aki"),
+        ({"task.name": "long-stay"}, "asks about admissions: the hourly grid holds none; choose events or text"),
+        ({"task.name": "sepsis-vitals", "features.form": "events"}, "does not fit the task sepsis-vitals; choose grid"),
+        ({"task.name": "aki", "task.beside": "sepsis-vitals"}, "see different variables of the grid"),
     ],
 )
 def test_a_model_or_loss_that_does_not_fit_the_task_is_refused_before_anything_starts(changes, said):

@@ -19,8 +19,13 @@ PATIENCE = 400.0
 class Stand:
     """One SuperLink with a home of its own, and the processes started beside it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, secrets: Path | None = None) -> None:
+        """With a folder of `wardround sites certify`, TLS is spoken and nodes need registered keys."""
         self.folder = folder
+        self.trust = ["--insecure"]
+        if secrets is not None:
+            self.trust = ["--ssl-ca-certfile", secrets / "ca.crt", "--ssl-certfile", secrets / "superlink.crt"]
+            self.trust += ["--ssl-keyfile", secrets / "superlink.key", "--enable-supernode-auth"]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -40,7 +45,7 @@ class Stand:
         settings = f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "{self.address}"\ninsecure = true\n'
         (self.folder / "flwr" / "config.toml").write_text(settings)
         host, _, port = self.address.partition(":")
-        command = ["flower-superlink", "--insecure", "--host", host, "--port", port, "--isolation", "subprocess"]
+        command = ["flower-superlink", *self.trust, "--host", host, "--port", port, "--isolation", "subprocess"]
         self.start([*command, "--disable-runtime-dependency-installation"], "superlink", PYTHONPATH="")
         self.wait(lambda: self._answers(host, int(port)), "the SuperLink did not start")
         return self

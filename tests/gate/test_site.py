@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import shutil
 import stat
 import threading
 from email.utils import formatdate
@@ -15,7 +16,7 @@ from gate.chain import read_chain
 from gate.checks import check_site
 from gate.commands import app
 from gate.journal import Asked, Journal
-from gate.onboarding import found_site
+from gate.onboarding import Elsewhere, found_site
 from gate.site import SiteRunning, SiteUnreadable, gate_process, read_site, running
 from privacy.accounting import PoissonGaussian
 from privacy.ledger import Ledger
@@ -24,9 +25,9 @@ from tests.gate.bundles import pack, project
 
 @pytest.fixture
 def site(tmp_path, network):
-    return found_site(
-        tmp_path / "site", name="North", superlink="127.0.0.1:1", root_certificate=None, data=network / "hospital-1"
-    )
+    """A site of a hospital that no study has asked yet."""
+    hospital = shutil.copytree(network / "hospital-1", tmp_path / "hospital", ignore=shutil.ignore_patterns("*.db*"))
+    return found_site(tmp_path / "site", name="North", superlink="127.0.0.1:1", root_certificate=None, data=hospital)
 
 
 @pytest.fixture
@@ -60,6 +61,31 @@ class TestInit:
         made = found_site(tmp_path / "s", name="N", superlink="127.0.0.1:1", root_certificate=None, data=hospital)
         assert made.path(made.policy).read_text() == (hospital / "policy.toml").read_text()
         assert made.ledger_place == str(hospital / "ledger.db")
+
+    def test_a_key_and_a_ledger_that_lie_elsewhere_are_used_there(self, site, tmp_path, network):
+        kept = Elsewhere(site.path(site.key), str(tmp_path / "ledgers.db"))
+        place = {"superlink": "127.0.0.1:1", "root_certificate": None}
+        made = found_site(tmp_path / "s", name="N", **place, data=network / "hospital-1", elsewhere=kept)
+        assert made.path(made.key) == site.path(site.key)
+        assert not (tmp_path / "s" / "node.key").exists()
+        assert made.ledger_place == str(tmp_path / "ledgers.db")
+        assert not (tmp_path / "s" / "ledger.db").exists()
+        with Ledger.open(made.ledger_place, create=False) as ledger:
+            assert ledger.entries() == []
+
+    def test_a_second_ledger_for_the_same_patients_is_not_begun(self, tmp_path, consortium):
+        Ledger.open(consortium.hospitals[0] / "ledger.db").close()
+        kept = Elsewhere(ledger=str(tmp_path / "second.db"))
+        place = {"superlink": "127.0.0.1:1", "root_certificate": None, "data": consortium.hospitals[0]}
+        with pytest.raises(ValueError, match="a second one would forget"):
+            found_site(tmp_path / "s", name="N", **place, elsewhere=kept)
+        assert not (tmp_path / "second.db").exists()
+
+    def test_what_is_no_node_key_is_refused(self, tmp_path):
+        (tmp_path / "node.key").write_text("no key")
+        kept = Elsewhere(tmp_path / "node.key")
+        with pytest.raises(ValueError, match="no private key"):
+            found_site(tmp_path / "s", name="N", superlink="127.0.0.1:1", root_certificate=None, elsewhere=kept)
 
     def test_a_folder_in_use_is_left_alone(self, tmp_path):
         (tmp_path / "used").mkdir()
@@ -238,6 +264,14 @@ class TestCheck:
         done = shell("check", site.folder)
         assert done.exit_code == 1
         assert "wardround site approve" in done.output
+
+
+def test_a_watcher_hears_by_the_exit_code_whether_a_gate_runs(site, shell):
+    asked = shell("status", site.folder, "--quiet")
+    assert (asked.exit_code, asked.output) == (1, "")
+    with running(site):
+        asked = shell("status", site.folder, "--quiet")
+    assert (asked.exit_code, asked.output) == (0, "")
 
 
 def test_status_says_what_the_patients_have_paid(site, shell):

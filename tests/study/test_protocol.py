@@ -7,7 +7,7 @@ from study.protocol import ProtocolError, parse
 
 
 def test_the_defaults_are_a_study():
-    assert parse(defaults()).settings() == defaults()
+    assert parse(defaults()).settings() == defaults() | {"study.name": "icd-coding"}  # named after its task
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_the_defaults_are_a_study():
         ({"federation.rounds": True}, "not a whole number"),
         ({"privacy.epsilon": float("nan")}, "out of range"),
         ({"task.codes": "icd11"}, "one of icd9, icd10"),
-        ({"study.name": " "}, "a name, not empty"),
+        ({"model.name": " "}, "a name, not empty"),
         ({"notes.encoder": 3}, "not a text"),
     ],
 )
@@ -64,3 +64,9 @@ def test_every_preset_is_a_study():
     assert presets
     for preset in presets:
         build(read_settings(preset))
+
+
+def test_a_study_without_a_name_goes_by_its_task():
+    assert build({}).study.name == "icd-coding"
+    assert build({"task.name": "aki"}).study.name == "aki"
+    assert build({"task.name": "aki", "study.name": "trial"}).study.name == "trial"

@@ -61,7 +61,8 @@ def clinics(tmp_path_factory: pytest.TempPathFactory, short_encoder: Path) -> li
         patients = sorted(read_splits(hospital))
         half = rng.permutation(len(patients)) < len(patients) / 2
         parts = {p: "train" if inside else "held_out" for p, inside in zip(patients, half, strict=True)}
-        parts[next(p for p, inside in zip(patients, half, strict=True) if not inside)] = "tuning"
+        outside = [p for p, inside in zip(patients, half, strict=True) if not inside]
+        parts |= dict.fromkeys(outside[:5], "tuning")  # as many as may be counted
         write_splits(hospital, parts)
         cohort.embed(study, locate(study, {"data": str(hospital)}))
     return list_hospitals(folder)
