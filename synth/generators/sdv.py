@@ -129,6 +129,7 @@ class FittedSdv:
     def sample(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
         """Draws rows and applies the public bounds: see `synth.generators.Fitted`."""
         with lent_randomness(rng) as seed, _their_warnings():
+            self.synthesizer.reset_sampling()
             self.synthesizer._set_random_state(seed)  # noqa: SLF001 - else every first sample is the same
             drawn = self.synthesizer.sample(num_rows=rows)
         return _from_stand_ins(drawn[_TABLE] if isinstance(drawn, dict) else drawn, self.spec)
@@ -163,7 +164,7 @@ def _fit(name: str, settings: dict[str, Any], request: _Request, rng: np.random.
 
 
 def _metadata(kind: str) -> dict[str, str]:
-    return {"sdtype": "numerical", "computer_representation": "Float"} if kind in BOUNDED else {"sdtype": "categorical"}
+    return {"sdtype": "numerical"} if kind in BOUNDED else {"sdtype": "categorical"}
 
 
 def _stand_ins(rows: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
