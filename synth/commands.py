@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Make synthetic cohorts of a table: specify it, check it, fit, draw.",
+    help="Make synthetic cohorts of a table: specify, check, fit, draw.",
     no_args_is_help=True,
     add_completion=False,
 )

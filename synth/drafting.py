@@ -113,7 +113,7 @@ def _numeric(name: str, known: pd.Series) -> Column | None:
         return Column(name, "boolean")
     if not np.isfinite(numbers.to_numpy(dtype=float)).all():
         return None
-    decimals = min(int(known.str.extract(r"\.(\d*?)0*$")[0].str.len().max() or 0), _MOST_DECIMALS)
+    decimals = min(int(known.str.extract(r"\.(\d*?)0*$")[0].str.len().fillna(0).max()), _MOST_DECIMALS)
     kind: Literal["integer", "real"] = "integer" if numbers.eq(numbers.round()).all() else "real"
     low, high = _outwards(float(numbers.min()), float(numbers.max()))
     return Column(name, kind, low=low, high=high, decimals=max(decimals, 1) if kind == "real" else None)
