@@ -101,7 +101,7 @@ def onto_simplex(counts: NDArray[np.float64], total: float) -> NDArray[np.float6
     ordered = np.sort(counts)[::-1]
     above = (np.cumsum(ordered) - total) / np.arange(1, len(counts) + 1)
     last = np.flatnonzero(ordered > above)[-1]
-    return np.maximum(counts - above[last], 0.0)
+    return np.maximum(counts - float(above[last]), 0.0).astype(np.float64)
 
 
 def consistent(release: Release) -> list[NDArray[np.float64]]:

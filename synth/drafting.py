@@ -16,7 +16,7 @@ import numpy as np
 
 from synth.columns import BOUNDED, LISTED, Column, is_name
 from synth.spec import entry_to_toml
-from synth.tables import as_numbers, as_text, typed_column
+from synth.tables import as_numbers, as_text, only_where, typed_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def _guess(name: str, cells: pd.Series) -> _Guess:
         return _Guess(None, (f"column {label} is left out: rename it, without spaces at its ends",))
     texts = as_text(cells)
     marks = tuple(mark for mark in MARKS if texts.isin([mark]).any())
-    texts = texts.where(~texts.isin(marks), None)
+    texts = only_where(texts, ~texts.isin(marks))
     known = texts.dropna()
     missing = len(known) < len(texts)
     if known.empty:
@@ -113,7 +113,7 @@ def _numeric(name: str, known: pd.Series) -> Column | None:
         return Column(name, "boolean")
     if not np.isfinite(numbers.to_numpy(dtype=float)).all():
         return None
-    decimals = min(int(known.str.extract(r"\.(\d*?)0*$")[0].str.len().fillna(0).max()), _MOST_DECIMALS)
+    decimals = min(int(known.map(lambda text: len(text.partition(".")[2].rstrip("0"))).max()), _MOST_DECIMALS)
     kind: Literal["integer", "real"] = "integer" if numbers.eq(numbers.round()).all() else "real"
     low, high = _outwards(float(numbers.min()), float(numbers.max()))
     return Column(name, kind, low=low, high=high, decimals=max(decimals, 1) if kind == "real" else None)

@@ -146,14 +146,15 @@ class Bins:
 
 def column_places(cells: pd.Series, column: Column) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Where each cell stands among the values its column allows, from 0 (also where missing), and what is missing."""
-    missing = cells.isna().to_numpy(dtype=bool)
+    missing: NDArray[np.bool_] = cells.isna().to_numpy(dtype=bool)
     if column.kind in BOUNDED:
-        numbers = np.where(missing, column.bottom, as_numbers(cells).to_numpy())
+        numbers = np.where(missing, column.bottom, as_numbers(cells).to_numpy(dtype=np.float64))
         inside = np.clip(numbers, column.bottom, column.top)
-        places = np.rint((inside - column.bottom) * 10.0**column.digits).astype(np.int64)
-        return np.clip(places, 0, column.levels - 1), missing
+        steps = np.rint((inside - column.bottom) * 10.0**column.digits)
+        return np.clip(steps, 0, column.levels - 1).astype(np.int64), missing
     order = {value: place for place, value in enumerate(_values(column))}
-    return cells.map(order).fillna(0).to_numpy(dtype=np.int64), missing
+    places = cells.map(order).fillna(0).to_numpy(dtype=np.int64)
+    return places.astype(np.int64), missing
 
 
 def column_at(places: NDArray[np.int64], missing: NDArray[np.bool_], column: Column, index: pd.Index) -> pd.Series:

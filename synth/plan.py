@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from synth.generators import Generator
 
-_SECTIONS = {
+_SECTIONS: dict[str, dict[str, type]] = {
     "table": {"path": str},
     "spec": {"path": str},
     "generator": {"name": str, "rows": int, "seed": int},  # and the generator's own settings
     "privacy": {"epsilon": float},
 }
-_PRIVATE = {"delta": float, "ceiling": float, "ledger": str, "run": str}
-_OPTIONAL = {"patient-rows": int, "reproducible-noise": bool}
+_PRIVATE: dict[str, type] = {"delta": float, "ceiling": float, "ledger": str, "run": str}
+_OPTIONAL: dict[str, type] = {"patient-rows": int, "reproducible-noise": bool}
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -98,6 +98,8 @@ def read_plan(path: Path) -> Plan:
         raise ValueError(f"{path.name} is no TOML: {fault}") from fault
     if set(content) != set(_SECTIONS):
         raise ValueError(f"{path.name} needs the sections [{'], ['.join(_SECTIONS)}] and no others")
+    if not all(isinstance(section, dict) for section in content.values()):
+        raise ValueError(f"{path.name}: write [{'], ['.join(_SECTIONS)}] as sections")
     read = {section: _required(content[section], keys, section) for section, keys in _SECTIONS.items()}
     name, own = read["generator"]["name"], _SECTIONS["generator"]
     settings = {key: value for key, value in content["generator"].items() if key not in own}
@@ -145,8 +147,6 @@ def _privacy(section: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _required(section: Mapping[str, Any], keys: Mapping[str, type], name: str) -> dict[str, Any]:
     """Returns the keys' values, each of its type; an integer will do for a number."""
-    if not isinstance(section, dict):
-        raise ValueError(f"[{name}] must be a section")
     for key, kind in keys.items():
         if key not in section:
             raise ValueError(f"[{name}] needs {key}, {_WORDS[kind]}")

@@ -60,9 +60,8 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
     with _ledger(plan) as ledger:
         account = _account(plan, ledger)
         fitted = plan.generator.fit(read_table(plan.table), plan.spec, rng=fit_rng, privacy=account)
-    drawn = draw_cohort(
-        fitted, plan.spec, rows=plan.rows, rng=draw_rng if seed is None else np.random.default_rng(seed)
-    )
+    rng = draw_rng if seed is None else np.random.default_rng(seed)
+    drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
     out.mkdir(parents=True, exist_ok=True)
     write_rows(drawn.rows, out)
     record = cohort_record(plan, drawn, fitted.statement)

@@ -6,7 +6,7 @@ nullable booleans, and days as datetime64; what is missing is missing in the way
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synth.columns import LISTED
 
@@ -57,8 +57,7 @@ def as_text(cells: pd.Series) -> pd.Series:
         texts = cells.dt.strftime("%Y-%m-%dT%H:%M:%S")
     else:
         texts = cells.map(lambda x: str(x).strip(), na_action="ignore")
-    texts = texts.astype(object)
-    return texts.where(cells.notna() & texts.ne(""), None)
+    return only_where(texts.astype(object), cells.notna() & texts.ne(""))
 
 
 def typed_column(cells: pd.Series, column: Column) -> tuple[pd.Series, pd.Series[bool]]:
@@ -75,9 +74,9 @@ def typed_column(cells: pd.Series, column: Column) -> tuple[pd.Series, pd.Series
     import pandas as pd
 
     texts = as_text(cells)
-    texts = texts.where(~texts.isin(column.missing_marks), None)
+    texts = only_where(texts, ~texts.isin(column.missing_marks))
     if column.kind in LISTED:
-        typed = texts.where(texts.isin(column.categories), None)
+        typed = only_where(texts, texts.isin(column.categories))
     elif column.kind == "boolean":
         typed = texts.map(_BOOLEANS).astype("boolean")
     elif column.kind == "date":
@@ -125,4 +124,12 @@ def as_days(numbers: pd.Series) -> pd.Series:
     """Returns days since 1970-01-01 as dates, datetime64[ns]; the inverse of `as_numbers`."""
     import pandas as pd
 
-    return pd.to_datetime(numbers, unit="D").astype("datetime64[ns]")
+    # through whole days: pandas multiplies first, and what is missing overflows
+    days = numbers.fillna(0).to_numpy(dtype="int64").astype("datetime64[D]").astype("datetime64[ns]")
+    return pd.Series(days, index=numbers.index).where(numbers.notna())
+
+
+def only_where(texts: Any, kept: pd.Series[bool]) -> pd.Series:
+    """Returns the texts that are kept, and None for the others."""
+    filtered: pd.Series = texts.where(kept, None)
+    return filtered

@@ -104,4 +104,5 @@ def draw(probabilities: NDArray[np.float64], rng: np.random.Generator) -> NDArra
     """Draws a column of each row of [N, K] weights that are not negative and not all zero."""
     sums = np.cumsum(probabilities, axis=1)
     uniform = rng.random(len(sums)) * sums[:, -1]
-    return np.minimum((sums <= uniform[:, None]).sum(axis=1), sums.shape[1] - 1)
+    places = (sums <= uniform[:, None]).sum(axis=1)
+    return np.asarray(np.minimum(places, sums.shape[1] - 1), dtype=np.int64)

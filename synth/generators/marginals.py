@@ -95,12 +95,12 @@ class _Grouped:
 
     def sums(self, column: int) -> NDArray[np.float64]:
         """Noisy counts of a column's groups."""
-        return np.bincount(self.groups[column], weights=self.ones[column])
+        return np.bincount(self.groups[column], weights=self.ones[column]).astype(np.float64)
 
     def expected(self, pair: Pair) -> NDArray[np.float64]:
         """What independence of two columns expects in their table."""
         first, second = self.sums(pair[0]), self.sums(pair[1])
-        return np.outer(first, second) / first.sum()
+        return np.asarray(np.outer(first, second) / first.sum(), dtype=np.float64)
 
     def cells(self, pair: Pair) -> NDArray[np.int64]:
         """The cell of each row in the flat table of a pair."""

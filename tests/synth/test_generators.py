@@ -93,9 +93,7 @@ def test_a_fit_above_the_ceiling_is_refused_before_the_table_is_looked_at(name, 
 @pytest.mark.parametrize("name", OURS)
 def test_a_table_that_is_refused_costs_nothing(name, ledger):
     with pytest.raises(ValueError, match="column 'sex': is not in the table"):
-        generator(name).fit(
-            ward().drop(columns="sex"), WARD, rng=np.random.default_rng(1), privacy=account(ledger)
-        )
+        generator(name).fit(ward().drop(columns="sex"), WARD, rng=np.random.default_rng(1), privacy=account(ledger))
     assert ledger.spent(delta=1e-5, include_reserved=True) == 0
 
 

@@ -12,7 +12,7 @@ WARD = TableSpec(
         Column("sex", "categorical", categories=("F", "M")),
         Column("age", "integer", low=0, high=110),
         Column("systolic", "integer", low=50, high=250, missing=True, missing_marks=("?",)),
-        Column("diastolic", "integer", low=20, high=150, missing=True, missing_marks=("?",)),
+        Column("diastolic", "integer", low=20, high=160, missing=True, missing_marks=("?",)),
         Column("bilirubin", "real", low=0, high=30, decimals=1),
         Column("pregnant", "boolean"),
         Column("admitted", "date", low=18262, high=18627),  # 2020
@@ -31,7 +31,7 @@ WARD = TableSpec(
 
 CLINIC = TableSpec(
     columns=(
-        Column("patient's \"race\"", "categorical", categories=("d'Ivoire", 'the "other"', "none"), missing=True),
+        Column('patient\'s "race"', "categorical", categories=("d'Ivoire", 'the "other"', "none"), missing=True),
         Column("stage", "ordinal", categories=("I", "II", "III", "IV")),
         Column("ward", "categorical", categories=("only one",)),
         Column("score", "real", low=-1.25, high=1.25, decimals=2),
@@ -72,7 +72,7 @@ def clinic(rows: int = 60) -> pd.DataFrame:
     score = (stage / 2 - 0.75 + rng.normal(0, 0.1, rows)).round(2)
     return pd.DataFrame(
         {
-            "patient's \"race\"": race,
+            'patient\'s "race"': race,
             "stage": np.array(["I", "II", "III", "IV"])[stage],
             "ward": "only one",
             "score": score.clip(-1.25, 1.25),
