@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from privacy.ledger import Ledger
     from privacy.noise import NoiseSource
 
-NOT_COVERED = ("tuning runs", "the number of rows drawn", "what `wardround synth check` and the fit told on the screen")
+NOT_COVERED = ("tuning runs", "the number of rows drawn", "what `wardround synth check` told on the screen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,12 +23,10 @@ class Admitted:
     Attributes:
         rows: typed, inside the public bounds.
         patients: who each row belongs to; None where every row is a patient.
-        moved: by column, cells that lay outside the bounds; never published, since no noise covers it.
     """
 
     rows: pd.DataFrame
     patients: pd.Series | None
-    moved: dict[str, int]
 
 
 def admit(table: pd.DataFrame, spec: TableSpec) -> Admitted:
@@ -42,8 +40,8 @@ def admit(table: pd.DataFrame, spec: TableSpec) -> Admitted:
     if fatal:
         more = f" (and {len(fatal) - 1} more: see `wardround synth check`)" if len(fatal) > 1 else ""
         raise ValueError(f"the table contradicts its specification: {fatal[0]}{more}")
-    rows, moved = clip_table(typed_table(table, spec), spec)
-    return Admitted(rows.reset_index(drop=True), table[spec.key].reset_index(drop=True) if spec.key else None, moved)
+    rows, _ = clip_table(typed_table(table, spec), spec)  # how many cells were moved, `check` tells
+    return Admitted(rows.reset_index(drop=True), table[spec.key].reset_index(drop=True) if spec.key else None)
 
 
 def admit_paid(
