@@ -15,13 +15,16 @@ STUDY ?=
 BY ?=
 APPROVE ?=
 
-.PHONY: demo test check setup clean sites-up sites-approve sites-run sites-down
+.PHONY: demo test faults check setup clean sites-up sites-approve sites-run sites-down
 
 demo: $(STAMP)  ## train four simulated hospitals with differential privacy and name the report
 	$(BIN)/wardround run --output runs
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+faults: $(STAMP)  ## refusals, faults and secrets over a consortium's processes; needs nginx, PostgreSQL and, for networks, root
+	WARDROUND_FAULTS=1 $(BIN)/python -m pytest tests/consortium
 
 check: $(STAMP)  ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -41,6 +41,12 @@ STUDY = (
 )
 
 
+ON_REQUEST = pytest.mark.skipif(
+    "WARDROUND_FAULTS" not in os.environ,
+    reason="kills and cuts off processes of a consortium, for a quarter of an hour: make faults",
+)
+
+
 def wardround(*arguments: object, checkout: Path = ROOT, timeout: int = 1800) -> subprocess.CompletedProcess:
     """Run a command as a shell does."""
     process = start(*arguments, checkout=checkout)

@@ -12,9 +12,9 @@ import pytest
 from consortium.databases import Database
 from consortium.hospitals import start_site
 from gate.site import read_site
-from tests.sites import ROOT, wait, wardround
+from tests.sites import ON_REQUEST, ROOT, wait, wardround
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium"), ON_REQUEST]
 
 WAIT = "federation.timeout-seconds=45"  # of the coordinator for a hospital that has lost a message
 

@@ -3,9 +3,9 @@
 import pytest
 
 from gate.bundle import load_bundle
-from tests.sites import HOSPITALS, ROOT, wardround
+from tests.sites import HOSPITALS, ON_REQUEST, ROOT, wardround
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium"), ON_REQUEST]
 
 ONE_ROUND = "federation.rounds=1"
 

@@ -7,9 +7,9 @@ import pytest
 
 from clinical.events import read_events
 from consortium.databases import Database
-from tests.sites import HOSPITALS, wardround
+from tests.sites import HOSPITALS, ON_REQUEST, wardround
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium"), ON_REQUEST]
 
 NOTE, PERSON = "Quastenflosser", "Ottilie-4711"
 RECORDS = ("data", "postgres", "node.key", "pgpass")  # where marks have their place
