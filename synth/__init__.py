@@ -1,4 +1,4 @@
-"""Synthetic patients: generators, their scores, and the gate a cohort must pass before anybody outside sees it.
+"""Synthetic patients: specifications of tables, generators, their scores, and the gate a cohort must pass.
 
-The room is empty for now: its first work is the table specification and the release gate.
+A cohort leaves a hospital as rows and nothing else: a fitted generator holds what it was fitted to, so none is kept.
 """

@@ -1,0 +1,114 @@
+"""Tables as files and as typed frames: a cell is read by its column's declared kind, never by what it looks like.
+
+A typed table has the specification's columns in its order: texts for categorical and ordinal columns, Int64, float64,
+nullable booleans, and days as datetime64; what is missing is missing in the way of each dtype.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synth.columns import LISTED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from synth.columns import Column
+    from synth.spec import TableSpec
+
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "True": True, "False": False}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Reads a table as it stands: every cell of a CSV file is text, so that "None" and "007" stay what they are.
+
+    Args:
+        path: .csv, .csv.gz or .parquet.
+
+    Raises:
+        ValueError: it has another ending, is empty, or is damaged.
+        OSError: it cannot be read.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no table at {path}")
+    try:
+        if path.name.endswith((".csv", ".csv.gz")):
+            return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+    except (ValueError, OSError, EOFError) as fault:  # a parser's own message may quote a cell
+        raise ValueError(f"{path.name} cannot be read as a table: {type(fault).__name__}") from None
+    raise ValueError(f"a table must be .csv, .csv.gz or .parquet, got {path.name}")
+
+
+def as_text(cells: pd.Series) -> pd.Series:
+    """Returns cells as stripped texts, whole numbers without a point, and None where missing or empty."""
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(cells):
+        texts = cells.map({True: "true", False: "false"})
+    elif pd.api.types.is_float_dtype(cells):
+        texts = cells.map(lambda x: str(int(x)) if x == x and x.is_integer() else repr(float(x)))  # noqa: PLR0124
+    elif pd.api.types.is_datetime64_any_dtype(cells):
+        texts = cells.dt.strftime("%Y-%m-%dT%H:%M:%S")
+    else:
+        texts = cells.map(lambda x: str(x).strip(), na_action="ignore")
+    texts = texts.astype(object)
+    return texts.where(cells.notna() & texts.ne(""), None)
+
+
+def typed_column(cells: pd.Series, column: Column) -> tuple[pd.Series, pd.Series[bool]]:
+    """Reads the cells of one column by its declared kind.
+
+    Args:
+        cells: as read, or already typed.
+        column: what they are declared to be.
+
+    Returns:
+        The typed cells, and for each cell whether it held something that does not fit the kind or is none of the
+        categories; such a cell is missing in the first. Values out of range are kept.
+    """
+    import pandas as pd
+
+    texts = as_text(cells)
+    texts = texts.where(~texts.isin(column.missing_marks), None)
+    if column.kind in LISTED:
+        typed = texts.where(texts.isin(column.categories), None)
+    elif column.kind == "boolean":
+        typed = texts.map(_BOOLEANS).astype("boolean")
+    elif column.kind == "date":
+        stamps = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+        typed = stamps.dt.tz_localize(None).dt.normalize().astype("datetime64[ns]")
+    else:
+        numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
+        numbers = numbers.where(numbers.abs() < float("inf"))
+        typed = numbers
+        if column.kind == "integer":
+            typed = numbers.where(numbers.eq(numbers.round()) & numbers.abs().lt(2**53)).astype("Int64")
+    return typed.rename(column.name), texts.notna() & typed.isna()
+
+
+def typed_table(table: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
+    """Returns the specification's columns of a table, typed; cells that do not fit are missing.
+
+    Raises:
+        ValueError: a column is not in the table.
+    """
+    import pandas as pd
+
+    absent = next((name for name in spec.names if name not in table.columns), None)
+    if absent is not None:
+        raise ValueError(f"column {absent!r} is in the specification and not in the table")
+    return pd.DataFrame({c.name: typed_column(table[c.name], c)[0] for c in spec.columns})
+
+
+def out_of_range(typed: pd.Series, column: Column) -> pd.Series[bool]:
+    """Tells which cells of a typed column lie outside its public bounds; missing ones do not."""
+    from synth.rules import as_numbers
+
+    numbers = as_numbers(typed)
+    return numbers.lt(column.bottom) | numbers.gt(column.top)
