@@ -24,6 +24,7 @@ COMMANDS = {
     "ledger": ("privacy.commands", "app"),
     "audit": ("clients.audit.commands", "app"),
     "site": ("gate.commands", "app"),
+    "synth": ("synth.commands", "app"),
 }
 # commands of a group that need more than the group's own room may import
 ADDED = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from synth.columns import BOUNDED, SpecError
+from synth.tables import as_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,15 +116,6 @@ class Rule:
         ends = [f"at least {self.low:g}"] if self.low is not None else []
         ends += [f"at most {self.high:g}"] if self.high is not None else []
         return f"{self.column!r} {' and '.join(ends)}" + (f" where {condition}" if self.when else "")
-
-
-def as_numbers(column: pd.Series) -> pd.Series[float]:
-    """Returns numbers as they are and dates as days since 1970-01-01, float64 with NaN for missing."""
-    import pandas as pd
-
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return (column - pd.Timestamp(0)) / pd.Timedelta(days=1)
-    return column.astype("float64")
 
 
 def _texts(column: pd.Series) -> pd.Series[str]:

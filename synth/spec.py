@@ -32,6 +32,7 @@ __all__ = [
     "SpecError",
     "TableSpec",
     "check_table",
+    "entry_to_toml",
     "read_spec",
     "spec_from",
     "spec_to",
@@ -154,6 +155,14 @@ def spec_to(spec: TableSpec) -> dict[str, Any]:
     content["columns"] = [_written(column, is_date=column.kind == "date") for column in spec.columns]
     content["rules"] = [_written(rule, is_date=rule.column in dates) for rule in spec.rules]
     return {key: value for key, value in content.items() if value not in ("", [])}
+
+
+def entry_to_toml(entry: Column | Rule) -> str:
+    """Returns the TOML text of one column or rule, as it stands under its [[columns]] or [[rules]]."""
+    import tomli_w
+
+    is_date = isinstance(entry, Column) and entry.kind == "date"
+    return tomli_w.dumps(_written(entry, is_date=is_date))
 
 
 def _written(entry: Column | Rule, *, is_date: bool) -> dict[str, Any]:

@@ -108,7 +108,21 @@ def typed_table(table: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
 
 def out_of_range(typed: pd.Series, column: Column) -> pd.Series[bool]:
     """Tells which cells of a typed column lie outside its public bounds; missing ones do not."""
-    from synth.rules import as_numbers
-
     numbers = as_numbers(typed)
     return numbers.lt(column.bottom) | numbers.gt(column.top)
+
+
+def as_numbers(column: pd.Series) -> pd.Series[float]:
+    """Returns numbers as they are and dates as days since 1970-01-01, float64 with NaN for missing."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return (column - pd.Timestamp(0)) / pd.Timedelta(days=1)
+    return column.astype("float64")
+
+
+def as_days(numbers: pd.Series) -> pd.Series:
+    """Returns days since 1970-01-01 as dates, datetime64[ns]; the inverse of `as_numbers`."""
+    import pandas as pd
+
+    return pd.to_datetime(numbers, unit="D").astype("datetime64[ns]")

@@ -1,0 +1,95 @@
+"""Generators: what is fitted to a table and then draws rows that belong to nobody. This table names them.
+
+A generator is a frozen set of settings. Its `fit` gives a frozen state that draws any number of rows; that state may
+hold anything of the table and is never written to disk: what leaves a fit is rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import pandas as pd
+
+    from privacy.statement import PrivacyStatement
+    from synth.account import Account
+    from synth.spec import TableSpec
+
+# name → the module under synth.generators and the class
+GENERATORS = {
+    "marginals": ("marginals", "Marginals"),
+    "independent": ("independent", "Independent"),
+    "copula": ("sdv", "Copula"),
+    "ctgan": ("sdv", "Ctgan"),
+    "tvae": ("sdv", "Tvae"),
+}
+
+
+class Fitted(Protocol):
+    """A generator after its fit."""
+
+    @property
+    def statement(self) -> PrivacyStatement:
+        """What may be said of the patients it was fitted to."""
+
+    def sample(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Draws rows: a typed table (see `synth.tables`) within the specification's kinds, categories and bounds.
+
+        Args:
+            rows: how many, >= 1.
+            rng: decides which.
+        """
+
+
+class Generator(Protocol):
+    """A generator's settings."""
+
+    @property
+    def licence(self) -> str:
+        """What a user has to know before using it; "" where Wardround's own licence holds."""
+
+    def fit(self, table: pd.DataFrame, spec: TableSpec, *, rng: np.random.Generator, privacy: Account | None) -> Fitted:
+        """Learns a table, which it leaves as it is.
+
+        Args:
+            table: as read by `synth.tables.read_table`, or typed; one row for each visit.
+            spec: confirmed.
+            rng: decides everything but the noise.
+            privacy: pays for a private fit; None fits without differential privacy.
+
+        Raises:
+            ValueError: the table contradicts the specification, the specification is not confirmed, or the generator
+                cannot be fitted privately and was asked to.
+            privacy.ledger.BudgetExhausted: the fit would pass the ceiling; nothing was worked out from the table.
+        """
+
+
+def make_generator(name: str, settings: Mapping[str, Any]) -> Generator:
+    """Returns a generator by name.
+
+    Args:
+        name: one of `GENERATORS`.
+        settings: its settings, spelt as in a TOML file (with dashes); what is left out keeps the class's default.
+
+    Raises:
+        ValueError: the name or a setting is unknown, or a setting's type is another.
+    """
+    if name not in GENERATORS:
+        raise ValueError(f"there is no generator {name!r}: known are {', '.join(GENERATORS)}")
+    module, kind = GENERATORS[name]
+    made = getattr(import_module(f"synth.generators.{module}"), kind)
+    known = {field.name.replace("_", "-"): field for field in fields(made)}
+    for key, value in settings.items():
+        if key not in known:
+            raise ValueError(f"generator {name!r} has no setting {key!r}: known are {', '.join(known) or 'none'}")
+        if type(value) is not type(known[key].default):
+            raise ValueError(
+                f"generator {name!r}: {key} must be of the kind of its default {known[key].default!r}, got {value!r}"
+            )
+    generator: Generator = made(**{known[key].name: value for key, value in settings.items()})
+    return generator

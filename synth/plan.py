@@ -1,0 +1,161 @@
+"""A synthesis as written in one TOML file: which table, which specification, which generator, and what it may cost.
+
+Every key is used exactly once, unknown and missing ones are named, and privacy has no default: who wants a generator
+without differential privacy writes `epsilon = inf`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from privacy.budget import canonical
+from synth.account import Allowance
+from synth.generators import make_generator
+from synth.spec import TableSpec, read_spec, spec_to
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synth.generators import Generator
+
+_SECTIONS = {
+    "table": {"path": str},
+    "spec": {"path": str},
+    "generator": {"name": str, "rows": int, "seed": int},  # and the generator's own settings
+    "privacy": {"epsilon": float},
+}
+_PRIVATE = {"delta": float, "ceiling": float, "ledger": str, "run": str}
+_OPTIONAL = {"patient-rows": int, "reproducible-noise": bool}
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One synthesis.
+
+    Attributes:
+        table: file of the table.
+        spec: what the table is.
+        name: the generator's.
+        generator: with its settings.
+        rows: of the cohort.
+        seed: decides everything but the noise.
+        allowance: what the fit may cost; None without differential privacy.
+        ledger: file or URL of the hospital's ledger; "" without differential privacy.
+        run: the fit's name in the ledger.
+        reproducible_noise: True draws the noise from the seed, which voids the guarantee for whoever knows it.
+        settings: the generator's, as written.
+    """
+
+    table: Path
+    spec: TableSpec
+    name: str
+    generator: Generator
+    rows: int
+    seed: int
+    allowance: Allowance | None
+    ledger: str
+    run: str
+    reproducible_noise: bool
+    settings: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that was agreed to: specification, generator, settings, rows and seed."""
+        agreed = [spec_digest(self.spec), self.name, self.settings, self.rows, self.seed, self.reproducible_noise]
+        return hashlib.sha256(canonical(agreed).encode()).hexdigest()
+
+
+def spec_digest(spec: TableSpec) -> str:
+    """Returns the SHA-256 of a specification's content."""
+    return hashlib.sha256(canonical(_plain(spec_to(spec))).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Dates as texts, for JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, str | bool | int | float) else value.isoformat()
+
+
+def read_plan(path: Path) -> Plan:
+    """Reads a synthesis; its paths are relative to the file's folder.
+
+    Raises:
+        ValueError: it is no TOML, a key is unknown, missing or of the wrong type, or the specification is not usable.
+        OSError: it or the specification cannot be read.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise ValueError(f"{path.name} is no TOML: {fault}") from fault
+    if set(content) != set(_SECTIONS):
+        raise ValueError(f"{path.name} needs the sections [{'], ['.join(_SECTIONS)}] and no others")
+    read = {section: _required(content[section], keys, section) for section, keys in _SECTIONS.items()}
+    name, own = read["generator"]["name"], _SECTIONS["generator"]
+    settings = {key: value for key, value in content["generator"].items() if key not in own}
+    _only(content["table"], _SECTIONS["table"], "table")
+    _only(content["spec"], _SECTIONS["spec"], "spec")
+    if read["generator"]["rows"] < 1 or read["generator"]["seed"] < 0:
+        raise ValueError("generator.rows must be >= 1 and generator.seed >= 0")
+    privacy = _privacy(content["privacy"], path)
+    spec = read_spec(path.parent / read["spec"]["path"])
+    spec.require_confirmed()
+    return Plan(
+        table=path.parent / read["table"]["path"],
+        spec=spec,
+        name=name,
+        generator=make_generator(name, settings),
+        rows=read["generator"]["rows"],
+        seed=read["generator"]["seed"],
+        settings=settings,
+        **privacy,
+    )
+
+
+def _privacy(section: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Reads [privacy]: nothing but epsilon where it is infinite."""
+    if math.isinf(section["epsilon"]):
+        _only(section, _SECTIONS["privacy"], "privacy")
+        return {"allowance": None, "ledger": "", "run": "", "reproducible_noise": False}
+    _only(section, _SECTIONS["privacy"] | _PRIVATE | _OPTIONAL, "privacy")
+    values = _required(section, _PRIVATE, "privacy")
+    values |= _required({"patient-rows": 1, "reproducible-noise": False} | section, _OPTIONAL, "privacy")
+    allowance = Allowance(
+        epsilon=float(section["epsilon"]),
+        delta=float(values["delta"]),
+        ceiling=float(values["ceiling"]),
+        patient_rows=values["patient-rows"],
+    )
+    ledger = values["ledger"] if "://" in values["ledger"] else str(path.parent / values["ledger"])
+    return {
+        "allowance": allowance,
+        "ledger": ledger,
+        "run": values["run"],
+        "reproducible_noise": values["reproducible-noise"],
+    }
+
+
+def _required(section: Mapping[str, Any], keys: Mapping[str, type], name: str) -> dict[str, Any]:
+    """Returns the keys' values, each of its type; an integer will do for a number."""
+    if not isinstance(section, dict):
+        raise ValueError(f"[{name}] must be a section")
+    for key, kind in keys.items():
+        if key not in section:
+            raise ValueError(f"[{name}] needs {key}, {_WORDS[kind]}")
+        if type(section[key]) is not kind and not (kind is float and type(section[key]) is int):
+            raise ValueError(f"{name}.{key} must be {_WORDS[kind]}, got {section[key]!r}")
+    return {key: section[key] for key in keys}
+
+
+def _only(section: Mapping[str, Any], keys: Mapping[str, type], name: str) -> None:
+    unknown = sorted(set(section) - set(keys))
+    if unknown:
+        raise ValueError(f"[{name}] has an unknown key {unknown[0]!r}: known are {', '.join(keys)}")

@@ -1,0 +1,129 @@
+"""From a plan to a cohort's files: fit, draw, write rows and a record. Nothing fitted is kept.
+
+The record says what made the rows and what may be claimed of the patients behind them; it holds no number worked out
+from the table without noise.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from contextlib import nullcontext
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synth.account import Account
+from synth.cohort import draw_cohort
+from synth.plan import spec_digest
+from synth.tables import read_table
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import pandas as pd
+
+    from privacy.ledger import Ledger
+    from privacy.statement import PrivacyStatement
+    from synth.cohort import Cohort
+    from synth.plan import Plan
+
+FORMAT = "wardround-cohort-1"
+ROWS, TEXT, RECORD = "cohort.parquet", "cohort.csv", "cohort-record.json"
+_PACKAGES = ("wardround", "numpy", "pandas", "torch", "sdv", "ctgan")
+
+
+def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStatement:
+    """Fits a plan's generator, draws the cohort and writes it.
+
+    Args:
+        plan: what to do.
+        out: folder to make, absent or empty.
+        seed: of the rows that are drawn, where it is to be another than the fit's.
+
+    Returns:
+        What may be said of the patients.
+
+    Raises:
+        FileExistsError: the folder holds something.
+        ValueError: as the plan's generator's `fit` and `draw_cohort`.
+
+    Guarantee:
+        A private fit is charged to the ledger before its rows exist. The folder holds rows and a record, no model.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is not empty: name a new folder")
+    fit_rng, draw_rng = (np.random.default_rng(part) for part in np.random.SeedSequence(plan.seed).spawn(2))
+    with _ledger(plan) as ledger:
+        account = _account(plan, ledger)
+        fitted = plan.generator.fit(read_table(plan.table), plan.spec, rng=fit_rng, privacy=account)
+    drawn = draw_cohort(
+        fitted, plan.spec, rows=plan.rows, rng=draw_rng if seed is None else np.random.default_rng(seed)
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_rows(drawn.rows, out)
+    record = cohort_record(plan, drawn, fitted.statement)
+    (out / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return fitted.statement
+
+
+def write_rows(rows: pd.DataFrame, out: Path) -> None:
+    """Writes a cohort's rows as parquet, without pandas' own notes, and as CSV."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None), out / ROWS)
+    rows.to_csv(out / TEXT, index=False, lineterminator="\n", date_format="%Y-%m-%d")
+
+
+def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> dict[str, Any]:
+    """Returns the record of a cohort: generator, settings, versions, specification and privacy."""
+    return {
+        "format": FORMAT,
+        "generator": {"name": plan.name, "settings": _settings(plan), "licence": plan.generator.licence},
+        "seed": plan.seed,
+        "rows": len(cohort.rows),
+        "turned_down": cohort.turned_down,
+        "patient_rows": plan.allowance.patient_rows if plan.allowance else None,
+        "specification": spec_digest(plan.spec),
+        "plan": plan.digest,
+        "privacy": asdict(statement),
+        "statement": str(statement),
+        "software": {"python": platform.python_version()} | _versions(),
+    }
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """Every setting, those left to their defaults too."""
+    return asdict(plan.generator)  # type: ignore[call-overload,no-any-return]  # generators are dataclasses
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # an optional one
+    return found
+
+
+def _ledger(plan: Plan) -> AbstractContextManager[Ledger | None]:
+    """The open ledger; nothing where no privacy is asked for."""
+    if plan.allowance is None:
+        return nullcontext()
+    from privacy.ledger import Ledger
+
+    return Ledger.open(plan.ledger)
+
+
+def _account(plan: Plan, ledger: Ledger | None) -> Account | None:
+    from privacy.noise import ReproducibleNoise, SecureNoise
+
+    if plan.allowance is None or ledger is None:
+        return None
+    noise = ReproducibleNoise(f"{plan.seed} {plan.digest}") if plan.reproducible_noise else SecureNoise()
+    return Account(plan.allowance, ledger, plan.run, plan.digest, noise)
