@@ -22,8 +22,9 @@ from timing import COLUMNS, interleave, ratio_cells, time_of
 from synth.distances import nearest
 
 if TYPE_CHECKING:
-    from synth.distances import Rows
     from timing import Step
+
+    from synth.distances import Rows
 
 NUMBERS, CATEGORIES, LEVELS = 10, 10, 6
 

@@ -148,7 +148,9 @@ def _compiled() -> Callable[[Any, Any, int, Any, Any], None]:
     return compiled
 
 
-def _scan(asked: Any, columns: Any, first: int, index: Any, distance: Any) -> None:
+def _scan(  # noqa: C901  # one loop for the compiler, which would make a called function a module of its own
+    asked: Any, columns: Any, first: int, index: Any, distance: Any
+) -> None:
     """Fills `index` and `distance` for the rows asked; row i does not find candidate `first` + i."""
     F, M = columns.shape
     k = index.shape[1]

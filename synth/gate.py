@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from synth.planted import try_checks
-from synth.scores import copies, membership
-from synth.scores.score import worst
+from synth.scores import copies, membership, validity
+from synth.scores.score import not_computed, worst
+from synth.thresholds import REQUIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,7 +97,24 @@ def membership_limits(thresholds: Thresholds) -> membership.Limits:
     )
 
 
-FAMILIES: dict[str, Family] = {"copies": check_copies, "membership": check_membership}
+def check_artefact(evidence: Evidence, thresholds: Thresholds, rng: np.random.Generator) -> dict[str, Score]:
+    """Sees that every value lies within what the specification makes public."""
+    del thresholds, rng
+    return {"public ranges": validity.public_ranges(evidence)}
+
+
+def check_validity(evidence: Evidence, thresholds: Thresholds, rng: np.random.Generator) -> dict[str, Score]:
+    """Sees that no row breaks a clinical rule."""
+    del thresholds, rng
+    return validity.clinical_rules(evidence)
+
+
+FAMILIES: dict[str, Family] = {
+    "artefact": check_artefact,
+    "copies": check_copies,
+    "membership": check_membership,
+    "validity": check_validity,
+}
 
 
 def judge(evidence: Evidence, thresholds: Thresholds, rng: np.random.Generator) -> Judgement:
@@ -121,6 +139,10 @@ def judge(evidence: Evidence, thresholds: Thresholds, rng: np.random.Generator) 
         scores = family(evidence, thresholds, fork)
         verdict = worst([score.verdict for score in scores.values()])
         found.append(Check(name, scores, verdict, waived=name in thresholds.waived))
+    for name in REQUIRED:
+        if name != "self-test" and name not in FAMILIES:
+            missing = not_computed("this version does not measure it")
+            found.append(Check(name, {name: missing}, "inconclusive", waived=name in thresholds.waived))
     counted = [check.verdict for check in found if not check.waived]
     return Judgement(DECISIONS[worst(counted)], tuple(found), trials, tuple(_reasons(found, trials)))
 

@@ -4,7 +4,7 @@ The thresholds are the hospital's to set, in a TOML file with the keys of `Thres
 the file leaves out keeps its default. They are policy, chosen before a cohort is seen; the statistics behind them are
 not, and are no setting.
 
-Source: El Emam, Mosquera & Bass 2020 for .09, a threshold of identity disclosure, used for three other risks by analogy.
+Source: El Emam, Mosquera & Bass 2020 for .09, a threshold of identity disclosure; here for other risks by analogy.
 """
 
 from __future__ import annotations
