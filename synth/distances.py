@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synth.columns import LISTED
-from synth.rules import as_numbers
+from synth.tables import as_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

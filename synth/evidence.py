@@ -90,7 +90,9 @@ def gather(training: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFram
     real = np.concatenate(encoded[:2])
     return Evidence(
         spec,
-        *typed,
+        training=typed[0],
+        holdout=typed[1],
+        synthetic=typed[2],
         real_rows=real,
         synthetic_rows=encoded[2],
         spacing=nearest_others(real).distance[:, 0],

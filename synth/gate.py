@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from synth.planted import try_checks
-from synth.scores import copies, membership, validity
+from synth.scores import copies, disclosure, membership, validity
 from synth.scores.score import not_computed, worst
 from synth.thresholds import REQUIRED
 
@@ -109,10 +109,22 @@ def check_validity(evidence: Evidence, thresholds: Thresholds, rng: np.random.Ge
     return validity.clinical_rules(evidence)
 
 
+def check_disclosure(evidence: Evidence, thresholds: Thresholds, rng: np.random.Generator) -> dict[str, Score]:
+    """Runs singling out, linking and inferring."""
+    demands = disclosure.Demands(
+        risk=thresholds.disclosure_risk,
+        attacks=thresholds.disclosure_attacks,
+        repetitions=thresholds.disclosure_repetitions,
+        corrected=1 - thresholds.level / (CHECKS + 2 + len(evidence.spec.secrets)),
+    )
+    return disclosure.attack_disclosure(evidence, rng, demands)
+
+
 FAMILIES: dict[str, Family] = {
     "artefact": check_artefact,
     "copies": check_copies,
     "membership": check_membership,
+    "disclosure": check_disclosure,
     "validity": check_validity,
 }
 

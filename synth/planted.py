@@ -9,8 +9,8 @@ so what is tried is the power the checks have *here*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -104,16 +104,9 @@ def try_checks(
 def holdout_as_cohort(evidence: Evidence, rng: np.random.Generator) -> Evidence:
     """Makes a random half of the holdout the cohort and the other half its holdout."""
     order = rng.permutation(len(evidence.holdout))
-    posing, left = np.array_split(order, 2)
-    spec = _keyless(evidence)
-    return gather(evidence.training, evidence.holdout.iloc[left], evidence.holdout.iloc[posing], spec)
-
-
-def _keyless(evidence: Evidence) -> Any:
-    """The specification without its key, which typed tables have left behind."""
-    from dataclasses import replace
-
-    return replace(evidence.spec, key="")
+    left, posing = (evidence.holdout.loc[half] for half in np.array_split(order, 2))
+    keyless = replace(evidence.spec, key="")  # typed tables have left it behind, and it was checked
+    return gather(evidence.training, left, posing, keyless)
 
 
 def _failed(scores: Mapping[str, Score]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,9 +77,9 @@ def read_thresholds(path: Path) -> Thresholds:
     known = {field.name.replace("_", "-"): field for field in fields(Thresholds)}
     if unknown := sorted(set(content) - set(known)):
         raise ValueError(f"{path.name} has an unknown threshold {unknown[0]!r}: known are {', '.join(known)}")
-    given = {}
+    given: dict[str, Any] = {}
     for key, value in content.items():
-        default = known[key].default
+        default: Any = known[key].default
         if isinstance(default, tuple):
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise ValueError(f'{path.name}: {key} must be a list of texts, as in ["sex"]')
