@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from synth.planted import try_checks
-from synth.scores import copies, disclosure, membership, validity
-from synth.scores.score import not_computed, worst
-from synth.thresholds import REQUIRED
+from synth.scores import copies, disclosure, membership, utility, validity
+from synth.scores.score import worst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,12 +119,36 @@ def check_disclosure(evidence: Evidence, thresholds: Thresholds, rng: np.random.
     return disclosure.attack_disclosure(evidence, rng, demands)
 
 
+def check_utility(evidence: Evidence, thresholds: Thresholds, rng: np.random.Generator) -> dict[str, Score]:
+    """Compares models of the cohort with models of training rows, over all and in each sub-group."""
+    return utility.measure_utility(
+        evidence,
+        rng,
+        groups=thresholds.groups,
+        fewest=thresholds.fewest_in_group,
+        threshold=thresholds.utility_ratio,
+    )
+
+
+def check_fairness(evidence: Evidence, thresholds: Thresholds, rng: np.random.Generator) -> dict[str, Score]:
+    """Compares the gaps of equalised odds between sub-groups."""
+    return utility.measure_fairness(
+        evidence,
+        rng,
+        groups=thresholds.groups,
+        fewest=thresholds.fewest_in_group,
+        slack=thresholds.fairness_slack,
+    )
+
+
 FAMILIES: dict[str, Family] = {
     "artefact": check_artefact,
     "copies": check_copies,
     "membership": check_membership,
     "disclosure": check_disclosure,
     "validity": check_validity,
+    "utility": check_utility,
+    "fairness": check_fairness,
 }
 
 
@@ -151,10 +174,6 @@ def judge(evidence: Evidence, thresholds: Thresholds, rng: np.random.Generator) 
         scores = family(evidence, thresholds, fork)
         verdict = worst([score.verdict for score in scores.values()])
         found.append(Check(name, scores, verdict, waived=name in thresholds.waived))
-    for name in REQUIRED:
-        if name != "self-test" and name not in FAMILIES:
-            missing = not_computed("this version does not measure it")
-            found.append(Check(name, {name: missing}, "inconclusive", waived=name in thresholds.waived))
     counted = [check.verdict for check in found if not check.waived]
     return Judgement(DECISIONS[worst(counted)], tuple(found), trials, tuple(_reasons(found, trials)))
 

@@ -25,9 +25,12 @@ from synth.spec import spec_to
 from synth.tables import read_table, typed_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from synth.gate import Judgement
+    from synth.scores.score import Score
     from synth.spec import TableSpec
     from synth.thresholds import Thresholds
 
@@ -39,7 +42,9 @@ class ArtefactFound(ValueError):
     """The package holds something that is no row of the cohort; nothing was released."""
 
 
-def as_record(judgement: Judgement, thresholds: Thresholds, spec: TableSpec, *, rows: int) -> dict[str, Any]:
+def as_record(
+    judgement: Judgement, thresholds: Thresholds, spec: TableSpec, *, rows: int, fidelity: Mapping[str, Score]
+) -> dict[str, Any]:
     """Writes a judgement as plain JSON values: verdicts and numbers over the cohort, no row and no cell.
 
     Args:
@@ -47,6 +52,7 @@ def as_record(judgement: Judgement, thresholds: Thresholds, spec: TableSpec, *, 
         thresholds: it was held to.
         spec: of the table; public by declaration.
         rows: of the cohort.
+        fidelity: scores that are described and not judged.
     """
     return {
         "format": FORMAT,
@@ -64,6 +70,7 @@ def as_record(judgement: Judgement, thresholds: Thresholds, spec: TableSpec, *, 
             for check in judgement.checks
         ],
         "self_test": [asdict(trial) | {"caught_by": list(trial.caught_by)} for trial in judgement.trials],
+        "fidelity": {name: _plain(asdict(score)) for name, score in fidelity.items()},
         "thresholds": asdict(thresholds) | {"groups": list(thresholds.groups), "waived": list(thresholds.waived)},
         "specification": json.loads(json.dumps(spec_to(spec), default=str)),
     }
@@ -143,20 +150,25 @@ def render_card(record: dict[str, Any]) -> str:
     for check in record["checks"]:
         waived = ", waived by the site" if check["waived"] else ""
         lines += [f"## {check['family']}: {check['verdict']}{waived}", ""]
-        if check["scores"]:
-            lines += ["| what | value | interval | baseline | verdict |", "|---|---|---|---|---|"]
-        for name, score in check["scores"].items():
-            low, high = _number(score["low"]), _number(score["high"])
-            cells = (name, _number(score["value"]), f"{low} to {high}", _number(score["baseline"]), score["verdict"])
-            lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
         if check["family"] == "self-test":
             lines += ["| planted | rows | caught by |", "|---|---|---|"]
             lines += [
                 f"| {trial['world']} | {trial['planted']} | {', '.join(trial['caught_by']) or 'nothing'} |"
                 for trial in record["self_test"]
             ]
-        lines.append("")
+        lines += [*_score_lines(check["scores"]), ""]
+    lines += ["## fidelity: described, not judged", "", *_score_lines(record["fidelity"]), ""]
     return "\n".join(lines)
+
+
+def _score_lines(scores: dict[str, Any]) -> list[str]:
+    """A table of scores; nothing where there are none."""
+    lines = ["| what | value | interval | baseline | verdict |", "|---|---|---|---|---|"] if scores else []
+    for name, score in scores.items():
+        interval = f"{_number(score['low'])} to {_number(score['high'])}"
+        cells = (name, _number(score["value"]), interval, _number(score["baseline"]), score["verdict"])
+        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return lines
 
 
 def _write_rows(place: Path, cohort: pd.DataFrame, spec: TableSpec) -> None:

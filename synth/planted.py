@@ -104,9 +104,11 @@ def try_checks(
 def holdout_as_cohort(evidence: Evidence, rng: np.random.Generator) -> Evidence:
     """Makes a random half of the holdout the cohort and the other half its holdout."""
     order = rng.permutation(len(evidence.holdout))
-    left, posing = (evidence.holdout.loc[half] for half in np.array_split(order, 2))
+    left, posing = np.array_split(order, 2)
+    holdout: pd.DataFrame = evidence.holdout.take(left)
+    cohort: pd.DataFrame = evidence.holdout.take(posing)
     keyless = replace(evidence.spec, key="")  # typed tables have left it behind, and it was checked
-    return gather(evidence.training, left, posing, keyless)
+    return gather(evidence.training, holdout, cohort, keyless)
 
 
 def _failed(scores: Mapping[str, Score]) -> tuple[str, ...]:

@@ -87,6 +87,7 @@ def _judge(
     from synth.evidence import gather
     from synth.gate import judge
     from synth.package import as_record
+    from synth.scores.fidelity import describe_fidelity
     from synth.spec import read_spec
     from synth.tables import read_table
     from synth.thresholds import Thresholds, read_thresholds
@@ -95,10 +96,16 @@ def _judge(
     limits: Thresholds = read_thresholds(thresholds) if thresholds else Thresholds()
     tables = [read_table(path) for path in (training, holdout, synthetic)]
     evidence = gather(tables[0], tables[1], tables[2], read_spec(spec))
-    judgement = judge(evidence, limits, np.random.default_rng(seed))
+    judging, describing = np.random.default_rng(seed).spawn(2)
+    judgement = judge(evidence, limits, judging)
+    fidelity = describe_fidelity(evidence, describing)
     for check in judgement.checks:
         typer.echo(f"{check.name}: {check.verdict}{' (waived)' if check.waived else ''}")
     for reason in judgement.reasons:
         typer.echo(f"  {reason}")
     typer.echo(f"the gate says: {judgement.decision}")
-    return evidence, judgement, as_record(judgement, limits, evidence.spec, rows=len(evidence.synthetic))
+    return (
+        evidence,
+        judgement,
+        as_record(judgement, limits, evidence.spec, rows=len(evidence.synthetic), fidelity=fidelity),
+    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-REQUIRED = ("artefact", "self-test", "copies", "membership", "disclosure", "validity", "utility", "fairness")
+WAIVABLE = ("membership", "disclosure", "validity", "utility", "fairness")  # families a site may do without
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Thresholds:
                 raise ValueError(f"threshold {name} must lie between 0 and 1, got {value}")
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"threshold {name} must be at least 1, got {value}")
-        if unknown := set(self.waived) - (set(REQUIRED) - {"artefact", "self-test", "copies"}):
+        if unknown := set(self.waived) - set(WAIVABLE):
             raise ValueError(f"waived names {min(unknown)!r}, which is no family of checks that a site may do without")
 
 

@@ -159,13 +159,14 @@ def _infer(evidence: Evidence, rng: np.random.Generator, secret: str, *, attacks
 def _right(guesses: Rows, truth: Rows, *, numeric: bool) -> NDArray[np.bool_]:
     """Which guesses are right; a missing guess never is."""
     right: NDArray[np.bool_] = np.abs(guesses - truth) <= (_TOLERANCE if numeric else 0)
-    return right & (guesses != MISSING)
+    known: NDArray[np.bool_] = right & (guesses != MISSING)
+    return known
 
 
 def _near(evidence: Evidence, patients: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.int64]:
     """Positions of the nearest synthetic row by some columns, [N, 1]."""
     columns = [evidence.spec.names.index(name) for name in names]
-    return nearest(evidence.real_rows[np.ix_(patients, columns)], evidence.synthetic_rows[:, columns]).index
+    return nearest(evidence.real_rows[patients][:, columns], evidence.synthetic_rows[:, columns]).index
 
 
 def _halves(

@@ -33,6 +33,9 @@ SPEC = TableSpec(
 )
 
 
+OPTIONS = {"holdout": "holdout.csv", "spec": "spec.toml", "thresholds": "site.toml"}
+
+
 def draw(rng, rows=60):
     days = pd.Timestamp(0) + pd.to_timedelta(rng.integers(0, 30000, rows), unit="D")
     table = pd.DataFrame({"age": rng.integers(0, 120, rows).astype(str), "bmi": rng.uniform(5, 90, rows).round(1)})
@@ -51,7 +54,7 @@ def judged(decision="release"):
 def written(tmp_path, decision="release"):
     cohort = typed_table(draw(np.random.default_rng(0)), SPEC)
     folder = tmp_path / "package"
-    write_package(folder, cohort, SPEC, as_record(judged(decision), Thresholds(), SPEC, rows=60))
+    write_package(folder, cohort, SPEC, as_record(judged(decision), Thresholds(), SPEC, rows=60, fidelity={}))
     return folder, cohort
 
 
@@ -132,12 +135,13 @@ def files(tmp_path):
     for name in ("training", "holdout", "fresh"):
         draw(rng).to_csv(tmp_path / f"{name}.csv", index=False)
     write_spec(SPEC, tmp_path / "spec.toml")
+    (tmp_path / "site.toml").write_text("disclosure-attacks = 50\ndisclosure-repetitions = 1\n")
     return tmp_path
 
 
 def call(files, command, cohort, *more):
     arguments = [command, str(files / "training.csv"), str(files / f"{cohort}.csv")]
-    options = ["--holdout", str(files / "holdout.csv"), "--spec", str(files / "spec.toml")]
+    options = [f"--{name}={files / file}" for name, file in OPTIONS.items()]
     return CliRunner().invoke(app, ["synth", *arguments, *options, *more])
 
 
