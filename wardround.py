@@ -36,6 +36,7 @@ ADDED = {
         "sign": ("reports.commands", "sign"),
         "verify": ("reports.commands", "verify"),
     },
+    "synth": {"score": ("synth.release_commands", "score"), "release": ("synth.release_commands", "release")},
 }
 
 

@@ -1,0 +1,139 @@
+"""The release gate on tiny worlds: a copy is refused, a fresh draw is not, and the gate knows when it cannot see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synth.columns import Column
+from synth.evidence import gather
+from synth.gate import check_copies, check_membership, judge
+from synth.planted import plant, try_checks
+from synth.scores.membership import Limits, attack_membership
+from synth.spec import TableSpec
+from synth.thresholds import Thresholds, read_thresholds
+
+SPEC = TableSpec(
+    (
+        *(Column(f"n{i}", "real", low=-6, high=6, decimals=3) for i in range(5)),
+        Column("age", "integer", low=0, high=120, missing=True),
+        Column("sex", "categorical", categories=("F", "M")),
+        Column("stage", "ordinal", categories=("I", "II", "III")),
+    ),
+    confirmed=True,
+)
+COARSE = TableSpec((SPEC.columns[6], SPEC.columns[7]), confirmed=True)
+LIMITS = Thresholds()
+QUICK = {"disclosure_attacks": 50, "disclosure_repetitions": 1}
+
+
+def draw(rng, rows=200):
+    table = pd.DataFrame(rng.normal(size=(rows, 5)).round(3), columns=[f"n{i}" for i in range(5)])
+    table["age"] = pd.array(rng.integers(20, 90, rows), dtype="Int64")
+    table.loc[rng.random(rows) < 0.1, "age"] = pd.NA
+    table["sex"] = rng.choice(["F", "M"], rows)
+    table["stage"] = rng.choice(["I", "II", "III"], rows)
+    return table
+
+
+def world(seed=0, synthetic=None, spec=SPEC):
+    rng = np.random.default_rng(seed)
+    training, holdout, fresh = draw(rng), draw(rng), draw(rng)
+    return gather(training, holdout, training if synthetic == "copy" else fresh, spec)
+
+
+def verdicts(scores):
+    return {name: score.verdict for name, score in scores.items()}
+
+
+def test_a_cohort_that_is_the_training_table_fails_every_look_for_copies():
+    found = check_copies(world(synthetic="copy"), LIMITS, np.random.default_rng(1))
+    assert set(verdicts(found).values()) == {"fail"}
+    assert found["verbatim rows"].value == 1
+    assert found["verbatim rows"].baseline == 0
+
+
+def test_a_cohort_that_is_the_training_table_is_found_by_attacks_that_look_at_distances():
+    found = verdicts(check_membership(world(synthetic="copy"), LIMITS, np.random.default_rng(1)))
+    for attack in ("distance", "density"):
+        assert found[f"membership: {attack}, area"] == "fail"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fresh_draw_of_the_same_patients_is_not_refused(seed):
+    evidence = world(seed)
+    rng = np.random.default_rng(seed)
+    assert set(verdicts(check_copies(evidence, LIMITS, rng)).values()) <= {"pass", "inconclusive"}
+    limits = Limits(tpr=0.03, auc=0.55, outlier_auc=0.6, corrected=0.995)
+    assert "fail" not in verdicts(attack_membership(evidence, rng, limits, attacks=("distance", "density"))).values()
+
+
+def test_the_gate_catches_every_planted_leak_and_spares_the_holdout():
+    trials = try_checks(world(), lambda e, fork: check_copies(e, LIMITS, fork), np.random.default_rng(2))
+    assert [trial.planted for trial in trials] == [2, 4, 2, 4, 2, 4, 0]
+    assert all(trial.as_it_should for trial in trials)
+
+
+def test_a_coarse_table_is_not_refused_for_patients_who_are_alike():
+    evidence = world(3, spec=COARSE)
+    assert "fail" not in verdicts(check_copies(evidence, LIMITS, np.random.default_rng(3))).values()
+
+
+def test_a_gate_that_cannot_see_a_leak_decides_nothing():
+    judgement = judge(world(4, spec=COARSE), replace(LIMITS, **QUICK), np.random.default_rng(4))
+    assert judgement.decision == "inconclusive"
+    assert any("was not caught" in reason for reason in judgement.reasons)
+
+
+def test_planting_changes_so_many_rows_and_no_others():
+    evidence = world()
+    planted = plant(evidence, np.random.default_rng(0), kind="random", share=0.05)
+    assert len(planted) == 200
+    together = planted.merge(evidence.training.drop_duplicates(), how="inner")
+    assert len(together) == 10
+
+
+def test_too_few_patients_to_bound_a_rate_are_inconclusive_and_not_a_pass():
+    found = check_membership(world(), LIMITS, np.random.default_rng(0))
+    assert found["membership: distance, rate"].verdict == "inconclusive"
+
+
+def test_a_patient_in_both_tables_is_an_error_that_names_nobody():
+    rng = np.random.default_rng(0)
+    training, holdout = draw(rng), draw(rng)
+    training["id"], holdout["id"] = range(200), range(199, 399)
+    with pytest.raises(ValueError, match="1 patients are in both"):
+        gather(training, holdout, draw(rng), replace(SPEC, key="id"))
+
+
+def test_a_specification_nobody_confirmed_judges_nothing():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="not confirmed"):
+        gather(draw(rng), draw(rng), draw(rng), replace(SPEC, confirmed=False))
+
+
+def test_a_site_sets_its_thresholds_in_a_file(tmp_path):
+    path = tmp_path / "thresholds.toml"
+    path.write_text('membership-rate = 0.02\ngroups = ["sex"]\nwaived = ["utility"]\n')
+    assert read_thresholds(path) == Thresholds(membership_rate=0.02, groups=("sex",), waived=("utility",))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("membership-rat = 0.1", "unknown threshold 'membership-rat'"),
+        ("membership-rate = 2.0", "must lie between 0 and 1"),
+        ("membership-rate = true", "must be a number"),
+        ('waived = ["copies"]', "no family of checks that a site may do without"),
+        ("groups = 3", "must be a list of texts"),
+        ("=", "no TOML"),
+    ],
+)
+def test_a_threshold_that_means_nothing_is_named(tmp_path, text, problem):
+    path = tmp_path / "thresholds.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        read_thresholds(path)
