@@ -16,6 +16,7 @@ Source: Giomi et al. 2023 (arXiv 2211.10459); Article 29 Working Party, opinion 
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     Codes = NDArray[np.float64]
     Index = NDArray[np.int64]
 
-_TRIES = 5  # queries drawn for each that is wanted
+_TRIES = 10  # queries drawn for each that is wanted
 
 
 class NoAttack(ValueError):
@@ -89,12 +90,20 @@ def measure_risk(tally: Tally, *, confidence: float) -> Risk:
     return Risk(risk.value, *risk.ci)
 
 
-def single_out(tables: tuple[Codes, Codes, Codes], rng: np.random.Generator, *, attacks: int, columns: int) -> Tally:
+def single_out(
+    tables: tuple[Codes, Codes, Codes],
+    listed: NDArray[np.bool_],
+    rng: np.random.Generator,
+    *,
+    attacks: int,
+    columns: int,
+) -> Tally:
     """Guesses predicates over several columns that fit one patient alone.
 
     Args:
         tables: training, control and synthetic rows as numbers, float64 [N, F], [N, F], [S, F]; categories as codes,
             missing as NaN.
+        listed: bool [F], which columns are categories: these are asked for by equality, numbers by more or less.
         rng: draws rows and columns of the queries.
         attacks: queries asked for.
         columns: of one query.
@@ -109,7 +118,8 @@ def single_out(tables: tuple[Codes, Codes, Codes], rng: np.random.Generator, *, 
 
     if len(tables[0]) != len(tables[1]):
         raise NoAttack(f"training has {len(tables[0])} rows and control {len(tables[1])}: one size is needed")
-    training, control, made = (_polars(rows) for rows in tables)
+    logging.getLogger(attack.__name__).setLevel(logging.ERROR)  # it warns of what the tally says
+    training, control, made = (_polars(rows, listed) for rows in tables)
     queries = attack.multivariate_singling_out_queries(
         made.unique(maintain_order=True),
         n_queries=attacks,
@@ -119,7 +129,7 @@ def single_out(tables: tuple[Codes, Codes, Codes], rng: np.random.Generator, *, 
     )
     if not queries:
         raise NoAttack("no query singles out a row of the cohort")
-    blind = attack._random_queries(made, len(queries), min(columns, made.width), rng)  # noqa: SLF001  # no public name
+    blind = _blind_queries(tables[2], listed, rng, count=len(queries), columns=min(columns, made.width))
     found, by_chance, naive = (
         _alone(table, asked) for table, asked in ((training, queries), (control, queries), (training, blind))
     )
@@ -152,14 +162,37 @@ def link(training: tuple[Index, Index], control: tuple[Index, Index], *, synthet
     return Tally(found, by_chance, 1 - float(misses), N)
 
 
+def _blind_queries(
+    rows: Codes, listed: NDArray[np.bool_], rng: np.random.Generator, *, count: int, columns: int
+) -> list[Any]:
+    """Predicates of random columns, values and signs; anonymeter's own draw from values in no fixed order."""
+    import polars as pl
+
+    values = [np.unique(rows[:, i]) for i in range(rows.shape[1])]
+    queries = []
+    for _ in range(count):
+        parts = []
+        for i in np.sort(rng.choice(rows.shape[1], columns, replace=False)):
+            value, turned, cell = float(rng.choice(values[i])), bool(rng.integers(2)), pl.col(f"c{i}")
+            if np.isnan(value):
+                parts.append(cell.is_not_null() if turned else cell.is_null())
+            elif listed[i]:
+                parts.append(cell != str(value) if turned else cell == str(value))
+            else:
+                parts.append(cell >= value if turned else cell <= value)
+        queries.append(pl.all_horizontal(parts))
+    return queries
+
+
 def _alone(table: Any, queries: list[Any]) -> int:
     """How many queries fit exactly one row."""
     counts = table.select([query.cast(int).sum().alias(str(i)) for i, query in enumerate(queries)]).row(0)
     return sum(count == 1 for count in counts)
 
 
-def _polars(rows: Codes) -> Any:
-    """Rows as a frame whose missing cells are null."""
+def _polars(rows: Codes, listed: NDArray[np.bool_]) -> Any:
+    """Rows as a frame whose categories are texts and whose missing cells are null."""
     import polars as pl
 
-    return pl.DataFrame({f"c{i}": rows[:, i] for i in range(rows.shape[1])}).fill_nan(None)
+    numbers = pl.DataFrame({f"c{i}": rows[:, i] for i in range(rows.shape[1])}).fill_nan(None)
+    return numbers.with_columns(pl.col(f"c{i}").cast(pl.String) for i in np.flatnonzero(listed))

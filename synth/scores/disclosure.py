@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from synth.evidence import Evidence
 
 _CONFIDENCE = 0.95
-_QUERY_COLUMNS = 4
+_QUERY_COLUMNS = 5
 _TOLERANCE = 0.05  # of the public range within which a guessed number is right
 
 
@@ -114,7 +114,8 @@ def _single_out(evidence: Evidence, rng: np.random.Generator, *, attacks: int) -
         np.where(rows == MISSING, np.nan, rows).astype(np.float64)
         for rows in (evidence.real_rows[training], evidence.real_rows[control], evidence.synthetic_rows)
     ]
-    return single_out((rows[0], rows[1], rows[2]), rng, attacks=attacks, columns=_QUERY_COLUMNS)
+    listed = np.array([column.kind not in BOUNDED for column in evidence.spec.columns])
+    return single_out((rows[0], rows[1], rows[2]), listed, rng, attacks=attacks, columns=_QUERY_COLUMNS)
 
 
 def _link(evidence: Evidence, rng: np.random.Generator, *, attacks: int) -> Tally:

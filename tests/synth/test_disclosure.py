@@ -102,4 +102,4 @@ def test_links_are_counted_where_both_halves_meet():
 def test_singling_out_needs_tables_of_one_size():
     rows = np.zeros((4, 2))
     with pytest.raises(NoAttack, match="one size"):
-        single_out((rows, rows[:3], rows), np.random.default_rng(0), attacks=5, columns=2)
+        single_out((rows, rows[:3], rows), np.array([True, False]), np.random.default_rng(0), attacks=5, columns=2)
