@@ -19,12 +19,12 @@ from flwr.app import ConfigRecord
 
 _place = Path({place!r})
 _train_round = training.train_round
-_put_arrays = put_arrays
+_metric_record = MetricRecord
 
 
 def _held(study, planned, model, examples, *, stream, **named):
     if (_place / f"quote-{{stream.partition('/')[0]}}").exists():
-        raise ValueError("a patient named Quastenflosser, Ottilie-4711")
+        raise ValueError((_place / f"quote-{{stream.partition('/')[0]}}").read_text())
     name = stream.replace("/", "-")
     if (_place / f"hold-{{name}}").exists():
         (_place / f"held-{{name}}").touch()
@@ -33,10 +33,8 @@ def _held(study, planned, model, examples, *, stream, **named):
     return _train_round(study, planned, model, examples, stream=stream, **named)
 
 
-def put_arrays(content, record, arrays):
-    _put_arrays(content, record, arrays)
-    if (_place / "diary").exists():
-        content["metrics"] = MetricRecord({{"oldest": 97}})
+def MetricRecord(facts):
+    return _metric_record({{**facts, "oldest": 97}} if (_place / "diary").exists() else facts)
 
 
 def _record(facts):
@@ -72,9 +70,9 @@ class Mischief:
         for path in self.place.iterdir():
             path.unlink()
 
-    def tell(self, what: str) -> None:
+    def tell(self, what: str, text: str = "") -> None:
         """Have it misbehave."""
-        (self.place / what).touch()
+        (self.place / what).write_text(text)
 
 
 def approve_mischief(sites: Sites) -> Mischief:

@@ -11,7 +11,7 @@ from tests.sites import HOSPITALS, ON_REQUEST, wardround
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium"), ON_REQUEST]
 
-NOTE, PERSON = "Quastenflosser", "Ottilie-4711"
+NOTE, MANY = "Quastenflosser", 4_711_000_000
 RECORDS = ("data", "postgres", "node.key", "pgpass")  # where marks have their place
 
 
@@ -28,34 +28,37 @@ def written(sites):
 
 
 def mark(sites, number):
-    """Put the marks into a hospital's database and load it anew from there."""
+    """Put the marks into a hospital's database, away with what was loaded; return the patients' marked numbers."""
     place, consortium = sites.hospital(HOSPITALS[number]), sites.consortium
     database = Database(place, consortium.network, number, consortium.ports[place.name]["database"])
     where = ["-h", database.address, "-p", database.port, "-U", "hospital", "-d", "omop"]
-    for statement in (
-        f"UPDATE note SET note_text = '{NOTE} ' || note_text || ' {NOTE}'",
-        f"UPDATE person SET person_source_value = '{PERSON}'",
-    ):
-        ask = ["env", f"PGPASSFILE={place.password}", "psql", "-v", "ON_ERROR_STOP=1", *where, "-c", statement]
-        done = sites.inside(number, *ask)
+
+    def ask(statement):
+        words = ["env", f"PGPASSFILE={place.password}", "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", *where]
+        done = sites.inside(number, *words, "-c", statement)
         assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    ask(f"UPDATE note SET note_text = '{NOTE} ' || note_text || ' {NOTE}'")
+    for table in ask("SELECT table_name FROM information_schema.columns WHERE column_name = 'person_id'"):
+        ask(f"UPDATE {table} SET person_id = person_id + {MANY}")
     shutil.rmtree(place.data)
+    return ask("SELECT person_id FROM person")
 
 
 def test_no_note_patient_password_or_key_stands_in_anything_that_is_written_beside_the_records(sites, mischief):
-    mark(sites, 1)
+    secrets = [NOTE, *mark(sites, 1)]
     told = [wardround("sites", "up", sites.plan)]
     assert told[0].returncode == 0, told[0].stderr
     texts = read_events(sites.hospital("south").data, columns=["text_value"]).column("text_value").to_pylist()
     assert any(NOTE in text for text in texts if text)  # the marks are where the training reads
     told.append(sites.run_study("federation.rounds=1"))
     assert told[1].returncode == 0, told[1].stderr
-    mischief.tell("quote-south")
+    mischief.tell("quote-south", f"a patient whose note begins with {NOTE}")
     told.append(sites.run_study("federation.rounds=1", checkout=mischief.checkout))
     record = sites.record()
     (gone,) = record["rounds"][0]["absences"]
     assert (gone["site"], gone["reason"].split(",")[0]) == ("south", "internal error")
-    secrets = [NOTE, PERSON]
     for name in HOSPITALS:
         secrets.append(sites.hospital(name).password.read_text().strip().rpartition(":")[2])
         secrets += sites.hospital(name).key.read_text().splitlines()[1:-1]
