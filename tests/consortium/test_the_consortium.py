@@ -48,6 +48,9 @@ def test_three_hospitals_train_from_their_databases_and_the_metrics_equal_the_si
     assert deployed["final"] == simulated["final"]
     assert timeless(deployed) == timeless(simulated)
     assert (page.parent / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    told = wardround("sites", "log", sites.plan, "--verify")
+    assert told.returncode == 0, told.stderr
+    assert "entries verify; head" in told.stdout
 
 
 def simulate(sites: Sites, output: Path) -> tuple[dict, Path]:
