@@ -23,7 +23,7 @@ Arrays = dict[str, "np.ndarray"]
 
 VERDICT = "verdict"  # the record in every reply that says whether the hospital did what it was asked
 CONFIG = "config"  # the record in every question that carries its terms
-LOOK_SECONDS = (0.1, 1.0)  # how long to wait between two looks for replies, at first and at most
+LOOK_SECONDS = (0.05, 0.5)  # how long to wait between two looks for replies, at first and at most
 
 
 @dataclass(frozen=True, slots=True)
