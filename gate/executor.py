@@ -36,6 +36,7 @@ from gate.runtime import SuperNode, open_task
 from gate.site import running
 from gate.terms import LedgerMark, asked_of, question_of, read_rules, require_known
 from gate.workers import Nursery, Order, WorkerCancelled, WorkerFailed
+from study.parcels import ParcelUnreadable, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,7 +300,10 @@ def _content(message: bytes) -> RecordDict:
     reply = message_from_proto(MessageProto.FromString(message))
     if not reply.has_content():
         raise EgressRefusal("form", "the reply has no content")
-    return reply.content
+    try:
+        return unwrap(reply.content)
+    except ParcelUnreadable as fault:
+        raise EgressRefusal("form", f"the reply is {fault}") from None
 
 
 def _outcome(content: RecordDict) -> Decision:

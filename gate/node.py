@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 0.2
 LIVELY_SECONDS, LIVELY_FOR = 0.05, 30.0  # where a message came lately, the next is not far
-RETRY_SECONDS = 0.05
+RETRY = {"initial_backoff": 0.02, "backoff_cap": 0.1}  # seconds
 HEARTBEAT_SECONDS = 15.0  # Flower takes 10 and more
 _PR_SET_PDEATHSIG = 1
 
@@ -70,7 +70,7 @@ def _prompt(pull_objects: Callable[..., Any], waits: ShortWaits) -> Callable[...
     @wraps(pull_objects)
     def pull(*arguments: Any, **settings: Any) -> Any:
         waits.wake()
-        return pull_objects(*arguments, **{"initial_backoff": RETRY_SECONDS, "backoff_cap": 1.0} | settings)
+        return pull_objects(*arguments, **RETRY | settings)
 
     return pull
 

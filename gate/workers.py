@@ -253,6 +253,7 @@ class Nursery:
 
     def _told(self) -> bool:
         """Tell whether the nursery has said something, which can only be that the worker has ended."""
+        assert self._control is not None
         return bool(select.select([self._control], [], [], 0)[0])
 
     def _listen(self, channel: socket.socket, order: Order, cancelled: Callable[[], bool]) -> bytes:
@@ -279,6 +280,7 @@ class Nursery:
         worker, self._worker = self._worker, None
         if worker is None:
             return 0
+        assert self._control is not None
         worker.channel.close()
         ready, _, _ = select.select([self._control], [], [], patience)
         if not ready:
