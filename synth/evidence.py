@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synth.distances import encode, nearest, nearest_others
+from synth.distances import encode
+from synth.neighbours import nearest, nearest_others
 
 if TYPE_CHECKING:
     import pandas as pd
