@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privacy.manifest import checksum
 from synth.account import Account
 from synth.cohort import draw_cohort
 from synth.plan import spec_digest
-from synth.tables import read_table
+from synth.tables import read_table, write_rows
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
-
-    import pandas as pd
 
     from privacy.ledger import Ledger
     from privacy.statement import PrivacyStatement
@@ -63,19 +62,10 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
     rng = draw_rng if seed is None else np.random.default_rng(seed)
     drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
     out.mkdir(parents=True, exist_ok=True)
-    write_rows(drawn.rows, out)
-    record = cohort_record(plan, drawn, fitted.statement)
+    write_rows(drawn.rows, out / ROWS, out / TEXT)
+    record = cohort_record(plan, drawn, fitted.statement) | {"files": checksum(out)}
     (out / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return fitted.statement
-
-
-def write_rows(rows: pd.DataFrame, out: Path) -> None:
-    """Writes a cohort's rows as parquet, without pandas' own notes, and as CSV."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None), out / ROWS)
-    rows.to_csv(out / TEXT, index=False, lineterminator="\n", date_format="%Y-%m-%d")
 
 
 def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> dict[str, Any]:
@@ -89,6 +79,7 @@ def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> di
         "patient_rows": plan.allowance.patient_rows if plan.allowance else None,
         "specification": spec_digest(plan.spec),
         "plan": plan.digest,
+        "run": plan.run,
         "privacy": asdict(statement),
         "statement": str(statement),
         "software": {"python": platform.python_version()} | _versions(),
