@@ -104,7 +104,8 @@ def assign_gradients(
     last = layers[-1]
     last.weight.grad = (sign.T @ units[-1][: 2 * n]).add_(onward.sum(dim=0))
     last.bias.grad = torch.zeros_like(last.bias)
-    return (scores[: 2 * n] * sign.squeeze(1)).sum() + penalty * (length - 1).square().mean()
+    loss: torch.Tensor = (scores[: 2 * n] * sign.squeeze(1)).sum() + penalty * (length - 1).square().mean()
+    return loss
 
 
 def _forward(

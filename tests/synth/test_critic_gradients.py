@@ -44,9 +44,7 @@ def test_the_gradients_of_a_step_are_those_of_automatic_differentiation(hidden, 
     kept = kept_of(made, 3 * N)
     real, fake = packed[:N].clone(), packed[N : 2 * N].clone()
     mix = (share * real + (1 - share) * fake).requires_grad_()
-    scores = [
-        scored(made, part, [k[i * N : (i + 1) * N] for k in kept]) for i, part in enumerate((real, fake, mix))
-    ]
+    scores = [scored(made, part, [k[i * N : (i + 1) * N] for k in kept]) for i, part in enumerate((real, fake, mix))]
     (slope,) = torch.autograd.grad(scores[2].sum(), mix, create_graph=True)
     loss = scores[1].mean() - scores[0].mean() + penalty * (slope.norm(dim=1) - 1).square().mean()
     expected = torch.autograd.grad(loss, list(made.parameters()), allow_unused=True)
