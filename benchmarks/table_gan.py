@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from planted_leaks import bounds_of, read_real
 from rich.console import Console
 from rich.table import Table
-
-from planted_leaks import bounds_of, read_real
 from timing import COLUMNS, interleave, ratio_cells
+
 from synth.admission import admit
 from synth.evidence import gather
 from synth.generators import make_generator

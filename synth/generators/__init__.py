@@ -26,6 +26,7 @@ GENERATORS = {
     "marginals": ("marginals", "Marginals"),
     "independent": ("independent", "Independent"),
     "gan": ("gan", "Gan"),
+    "bt-gan": ("bt_gan", "BtGan"),
     "copula": ("sdv", "Copula"),
     "ctgan": ("sdv", "Ctgan"),
     "tvae": ("sdv", "Tvae"),

@@ -60,7 +60,8 @@ def draw_gumbel(rows: int, width: int, rng: np.random.Generator) -> Array:
     noise = rng.standard_exponential((width, rows), dtype=np.float32)
     np.maximum(noise, np.float32(1e-30), out=noise)
     np.log(noise, out=noise)
-    return np.negative(noise, out=noise)
+    np.negative(noise, out=noise)
+    return noise
 
 
 class _Activation(torch.autograd.Function):

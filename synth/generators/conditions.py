@@ -29,7 +29,8 @@ class Conditions:
         counts: int64 [K], how many rows have each category.
         first: int64 [K], where the rows of each begin in `order`.
         order: int32 [columns times rows], rows sorted by category, one column after the other.
-        trained: float64 [K], ascending up to the number of columns: a uniform number below it falls to its category.
+        column: int64 [K], whose category each is.
+        trained: float64 [K], how likely each is asked for in training, times any constant.
         natural: the same for drawing.
     """
 
@@ -37,6 +38,7 @@ class Conditions:
     counts: NDArray[np.int64]
     first: NDArray[np.int64]
     order: NDArray[np.int32]
+    column: NDArray[np.int64]
     trained: NDArray[np.float64]
     natural: NDArray[np.float64]
 
@@ -56,17 +58,18 @@ class Conditions:
             counts=flat,
             first=np.r_[0, flat.cumsum()[:-1]].astype(np.int64)[: len(flat)],
             order=np.concatenate(order) if order else np.zeros(0, dtype=np.int32),
-            trained=_edges([np.log1p(column) for column in counts]),
-            natural=_edges(counts),
+            column=np.repeat(np.arange(len(counts)), [len(column) for column in counts]).astype(np.int64),
+            trained=_shares([np.log1p(column) for column in counts]),
+            natural=_shares(counts),
         )
 
     def draw(self, rows: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
         """Draws the conditions of training rows, int64 [rows]; None where there is no column of categories."""
-        return self._fallen(self.trained, rows, rng)
+        return _fallen(self.trained, rows, rng)
 
     def draw_natural(self, rows: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
         """Draws conditions as often as they hold in the table, int64 [rows]; None as for `draw`."""
-        return self._fallen(self.natural, rows, rng)
+        return _fallen(self.natural, rows, rng)
 
     def draw_rows(self, conditions: NDArray[np.int64] | None, rows: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Draws a row that meets each condition, int64 [rows]; any row where there are none."""
@@ -76,14 +79,16 @@ class Conditions:
         found: NDArray[np.int64] = self.order[self.first[conditions] + within].astype(np.int64)
         return found
 
-    def _fallen(self, edges: NDArray[np.float64], rows: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
-        if not len(edges):
-            return None
-        fallen: NDArray[np.int64] = np.searchsorted(edges, rng.random(rows) * edges[-1], side="right")
-        return np.minimum(fallen, len(edges) - 1)
+
+def _fallen(likely: NDArray[np.float64], rows: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
+    """Draws places by how likely each is."""
+    if not len(likely):
+        return None
+    edges = likely.cumsum()
+    fallen: NDArray[np.int64] = np.searchsorted(edges, rng.random(rows) * edges[-1], side="right")
+    return np.minimum(fallen, np.flatnonzero(likely)[-1])
 
 
-def _edges(weights: Sequence[NDArray[np.float64] | NDArray[np.int64]]) -> NDArray[np.float64]:
-    """Ends of the stretch of each category on a line on which every column has length 1."""
-    shares = [column.cumsum() / column.sum() + c for c, column in enumerate(weights)]
-    return np.concatenate(shares) if shares else np.zeros(0)
+def _shares(weights: Sequence[NDArray[np.float64] | NDArray[np.int64]]) -> NDArray[np.float64]:
+    """The share of each category in its column, all columns one after the other."""
+    return np.concatenate([column / column.sum() for column in weights]) if weights else np.zeros(0)

@@ -11,8 +11,8 @@ same saves a pass through the generator.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -23,14 +23,10 @@ from synth.generators.mixed_rows import MixedRows
 from synth.generators.networks import Critic, Generator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from synth.generators.conditions import Conditions
     from synth.generators.mixed_rows import Layout
-
-    Guide = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 _PENALTY = 10.0
 _RATE = 1e-3  # five times that of CTGAN: averaged weights bear it
@@ -57,6 +53,22 @@ class Sizes:
     hidden: int
 
 
+class Guide(Protocol):
+    """What generated rows are pulled to besides the real ones."""
+
+    def pull(self, rows: NDArray[np.float32], asked: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the gradient of a loss by generated rows [B, width], of which conditions were asked [B]."""
+
+    def look(self, duel: Duel, training: MixedRows, rng: np.random.Generator) -> None:
+        """Changes which conditions a duel asks for from here on."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a step or a look changes, in kinds that a file of weights may hold."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a state."""
+
+
 class Duel:
     """Two networks, their optimisers and the room they work in.
 
@@ -65,7 +77,7 @@ class Duel:
         conditions: which categories are asked for, those of the layout's plain choices.
         sizes: of a step.
         rng: draws the first weights.
-        guide: what else generated rows are pulled to: rows float32 [B, width] to the gradient of a loss by them.
+        guide: what else generated rows are pulled to; it needs conditions.
     """
 
     def __init__(
@@ -114,8 +126,8 @@ class Duel:
         kept = draw_kept(self.critic, n, rng)
         _, slope = judge(self.critic, self._packed[n : 2 * n], kept)
         by_rows = slope.view(B, -1)[:, : self.layout.width] / -n
-        if self.guide is not None:
-            by_rows += torch.from_numpy(self.guide(made.detach().numpy()))
+        if self.guide is not None and asked is not None:
+            by_rows += torch.from_numpy(self.guide.pull(made.detach().numpy(), asked))
         by_raw = torch.zeros_like(raw)
         if asked is not None:
             K = len(self.conditions.counts)
@@ -142,6 +154,16 @@ class Duel:
                 averaged(noise, None if asked is None else torch.from_numpy(asked))
         return averaged.eval()
 
+    def scores(self, rows: MixedRows, asked: NDArray[np.int64]) -> torch.Tensor:
+        """Returns the critic's scores, dropout off, of packs of rows and of what was asked of them."""
+        spelt = np.empty((len(rows), self.critic.width), dtype=np.float32)
+        self._spell(rows, asked, spelt)
+        self.critic.eval()
+        with torch.no_grad():
+            scored: torch.Tensor = self.critic(torch.from_numpy(spelt))
+        self.critic.train()
+        return scored
+
     def state(self) -> dict[str, Any]:
         """Everything a step changes."""
         return {
@@ -149,6 +171,8 @@ class Duel:
             "networks": [self.generator.state_dict(), self.critic.state_dict()],
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "average": self.average,
+            "asked": torch.from_numpy(self.conditions.trained),
+            "guide": self.guide.state() if self.guide is not None else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -159,20 +183,26 @@ class Duel:
         for optimiser, moments in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(moments)
         self.average = state["average"]
+        self.conditions = replace(self.conditions, trained=state["asked"].numpy())
+        if self.guide is not None:
+            self.guide.restore(state["guide"])
 
     def _pack(self, real: MixedRows, made: torch.Tensor, asked: NDArray[np.int64] | None) -> None:
         """Writes real and generated rows, each with what was asked of it, to where the critic reads them."""
-        B, S, W = self.sizes.batch, len(self.layout.modal), self.layout.width
+        B, W = self.sizes.batch, self.layout.width
         room = self._packed.numpy().reshape(-1, self.critic.width)
-        room[:B] = 0
-        room[B : 2 * B, W:] = 0
-        rows = np.arange(B)
-        room[:B, :S] = real.scalars
-        room[rows[:, None], S + self._all.starts + real.parts] = 1
+        self._spell(real, asked, room[:B])
         room[B : 2 * B, :W] = made.numpy()
+        room[B : 2 * B, W:] = room[:B, W:]
+
+    def _spell(self, rows: MixedRows, asked: NDArray[np.int64] | None, room: NDArray[np.float32]) -> None:
+        """Writes rows and conditions, every choice spelt out, into [N, width of the critic's rows]."""
+        S, index = len(self.layout.modal), np.arange(len(rows))
+        room[:] = 0
+        room[:, :S] = rows.scalars
+        room[index[:, None], S + self._all.starts + rows.parts] = 1
         if asked is not None:
-            room[rows, W + asked] = 1
-            room[B + rows, W + asked] = 1
+            room[index, self.layout.width + asked] = 1
 
 
 def draw_mixed(

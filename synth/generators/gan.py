@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from synth.account import Account
     from synth.admission import Admitted
+    from synth.generators.duel import Guide
     from synth.generators.mixed_rows import Layout
     from synth.generators.networks import Generator
     from synth.spec import TableSpec
@@ -85,16 +86,18 @@ class Gan:
         file: Path | None,
     ) -> FittedGan:
         """Trains both networks and keeps in a file what is needed to go on: see `synth.generators.Resumable`."""
+        refuse_private("gan", privacy)
+        return self.train(learn_rows(admit(table, spec), spec, rng), rng, file, guide=None)
+
+    def train(self, learned: Learned, rng: np.random.Generator, file: Path | None, *, guide: Guide | None) -> FittedGan:
+        """Trains both networks on rows that were made ready; `guide` as for `synth.generators.duel.Duel`."""
         from synth.generators.duel import Duel, Sizes
         from synth.generators.gan_training import Course, train
 
-        refuse_private("gan", privacy)
-        admitted = admit(table, spec)
-        learned = learn_rows(admitted, spec, rng)
         if not learned.layout.sizes:
             return FittedGan(learned.layout, learned.conditions, None)
         sizes = Sizes(batch=self.batch, pack=self.pack, noise=self.noise, hidden=self.hidden)
-        duel = Duel(learned.layout, learned.conditions, sizes, rng)
+        duel = Duel(learned.layout, learned.conditions, sizes, rng, guide)
         course = Course(steps=self.steps, patience=self.patience)
         generator = train(duel, learned.training, learned.held, course, rng, file)
         return FittedGan(learned.layout, learned.conditions, generator)

@@ -67,7 +67,8 @@ def train(
     Raises:
         ValueError: the file holds an unfinished training of another table, seed or settings, or is damaged.
     """
-    run = _Run(duel, HeldOut.of(duel.layout, held) if len(held) else None, min(10 * len(held), _LARGEST_SAMPLE))
+    stops = HeldOut.of(duel.layout, held) if len(held) else None
+    run = _Run(duel, training, stops, min(10 * len(held), _LARGEST_SAMPLE))
     identity = _identity(duel, training, held, course, rng)
     if file is not None and file.exists():
         run.restore(_read(file, identity), rng)
@@ -89,13 +90,15 @@ def train(
 class _Run:
     """A training between two looks."""
 
-    def __init__(self, duel: Duel, held: HeldOut | None, sample: int) -> None:
-        self.duel, self.held, self.sample = duel, held, sample
+    def __init__(self, duel: Duel, training: MixedRows, held: HeldOut | None, sample: int) -> None:
+        self.duel, self.training, self.held, self.sample = duel, training, held, sample
         self.best: Generator = copy.deepcopy(duel.generator).eval()
         self.distance, self.waited = float("inf"), 0
 
     def look(self, rng: np.random.Generator) -> None:
         """Holds a sample of the averaged generator against the held-out rows."""
+        if self.duel.guide is not None:
+            self.duel.guide.look(self.duel, self.training, rng)
         now = self.duel.averaged(rng)
         distance = 0.0
         if self.held is not None:

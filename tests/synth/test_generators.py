@@ -19,6 +19,7 @@ from tests.synth.tiny import CLINIC, WARD, clinic, ward
 
 QUICK = {
     "gan": {"steps": 3, "batch": 20, "hidden": 16},
+    "bt-gan": {"steps": 3, "batch": 20, "hidden": 16},
     "ctgan": {"epochs": 1, "batch": 20},
     "tvae": {"epochs": 1, "batch": 20},
 }
@@ -28,8 +29,9 @@ WORLDS = {"ward": (ward, WARD), "clinic": (clinic, CLINIC)}
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in FOREIGN else []) for name in GENERATORS]
 
 
-def generator(name):
-    return make_generator(name, QUICK.get(name, {}))
+def generator(name, spec=WARD):
+    fair = {"sensitive": spec.names[0], "outcome": spec.target or "stage"} if name == "bt-gan" else {}
+    return make_generator(name, QUICK.get(name, {}) | fair)
 
 
 def account(ledger, run="fit", *, epsilon=1.0, ceiling=5.0, **allowed):
@@ -48,7 +50,7 @@ def ledger(tmp_path):
 def test_a_cohort_obeys_its_specification_and_its_seed(name, world):
     make, spec = WORLDS[world]
     table, before = make(), make()
-    fitted = generator(name).fit(table, spec, rng=np.random.default_rng(1), privacy=None)
+    fitted = generator(name, spec).fit(table, spec, rng=np.random.default_rng(1), privacy=None)
     pd.testing.assert_frame_equal(table, before)
     cohort = draw_cohort(fitted, spec, rows=70, rng=np.random.default_rng(2))
     assert len(cohort.rows) == 70
@@ -66,7 +68,7 @@ def test_a_fit_repeats_with_its_seed_and_leaves_global_randomness_alone(name):
     np.random.seed(9)  # noqa: NPY002 - the global state is what is watched
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     first, second = (
-        generator(name).fit(clinic(), CLINIC, rng=np.random.default_rng(4), privacy=None).sample(40, rng)
+        generator(name, CLINIC).fit(clinic(), CLINIC, rng=np.random.default_rng(4), privacy=None).sample(40, rng)
         for rng in (np.random.default_rng(5), np.random.default_rng(5))
     )
     pd.testing.assert_frame_equal(first, second)
@@ -122,14 +124,16 @@ def test_a_generator_without_privacy_refuses_to_be_private(name, ledger):
 @pytest.mark.parametrize("name", GENERATORS)
 def test_an_unconfirmed_specification_is_refused(name):
     with pytest.raises(ValueError, match="not confirmed"):
-        generator(name).fit(clinic(), replace(CLINIC, confirmed=False), rng=np.random.default_rng(1), privacy=None)
+        generator(name, CLINIC).fit(
+            clinic(), replace(CLINIC, confirmed=False), rng=np.random.default_rng(1), privacy=None
+        )
 
 
 def test_marginals_keep_what_two_columns_do_together_and_independent_columns_lose_it():
     rank = {"I": 0, "II": 1, "III": 2, "IV": 3}
     together = {}
     for name in PRIVATE:
-        fitted = generator(name).fit(clinic(200), CLINIC, rng=np.random.default_rng(1), privacy=None)
+        fitted = generator(name, CLINIC).fit(clinic(200), CLINIC, rng=np.random.default_rng(1), privacy=None)
         rows = fitted.sample(2000, np.random.default_rng(2))
         together[name] = rows["stage"].map(rank).corr(rows["score"])
     assert together["marginals"] > 0.9
