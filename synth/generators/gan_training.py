@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import os
-import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LOOK = 100  # steps
 _LARGEST_SAMPLE = 5000
+_DIGEST = 64  # letters of a SHA-256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ def train(
                 duel.step(training, rng)
             run.look(rng)
             if file is not None:
-                _write(file, run.state(rng) | {"identity": identity})
+                _write(file, identity, run.state(rng))
             advance(duel.steps - before)
     if file is not None:
         file.unlink(missing_ok=True)
@@ -133,12 +134,15 @@ def _identity(duel: Duel, training: MixedRows, held: MixedRows, course: Course, 
     return digest.hexdigest()
 
 
-def _write(file: Path, state: dict[str, Any]) -> None:
+def _write(file: Path, identity: str, state: dict[str, Any]) -> None:
     """Replaces the file at once, readable by its owner alone: what it holds was fitted to patients."""
+    content = io.BytesIO()
+    torch.save(state, content)
     partial = file.with_name(file.name + ".partial")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as stream:
-        torch.save(state, stream)
+        stream.write(f"{identity}{hashlib.sha256(content.getvalue()).hexdigest()}".encode())
+        stream.write(content.getvalue())
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(file)
@@ -146,13 +150,13 @@ def _write(file: Path, state: dict[str, Any]) -> None:
 
 
 def _read(file: Path, identity: str) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(file, weights_only=True)
-        same = state["identity"] == identity
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
-        raise ValueError(f"{file} is no unfinished training: delete it to begin anew") from None
-    if not same:
+    written = file.read_bytes()
+    content = written[2 * _DIGEST :]
+    if written[_DIGEST : 2 * _DIGEST] != hashlib.sha256(content).hexdigest().encode():
+        raise ValueError(f"{file} is no unfinished training: delete it to begin anew")
+    if written[:_DIGEST] != identity.encode():
         raise ValueError(
             f"{file} is an unfinished training of another table or plan: finish that one, or delete the file"
         )
+    state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
     return state
