@@ -1,7 +1,8 @@
 """Generators: what is fitted to a table and then draws rows that belong to nobody. This table names them.
 
 A generator is a frozen set of settings. Its `fit` gives a frozen state that draws any number of rows; that state may
-hold anything of the table and is never written to disk: what leaves a fit is rows.
+hold anything of the table and is never kept: what leaves a fit is rows. A fit that takes long may write to the site's
+own folder what it needs to go on, for as long as it runs.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def gap(rows):
 
 
 def test_an_outcome_that_tells_the_group_no_longer_does(monkeypatch):
-    settings = {"steps": 400, "batch": 200, "hidden": 32}
+    settings = {"steps": 400, "batch": 100, "hidden": 32}
     found = {}
     for name, more in (("gan", {}), ("bt-gan", {"sensitive": "group"})):
         fitted = make_generator(name, settings | more).fit(patients(), SPEC, rng=np.random.default_rng(1), privacy=None)
