@@ -26,9 +26,9 @@ from flwr.proto.message_pb2 import Message as MessageProto
 
 from clients.policy import PolicyRefusal
 from clients.replies import VERDICT, verdict
+from clinical.chain import ChainBroken
 from gate.border import EgressRefusal
 from gate.bundle import BundleUnreadable, Shelf, digest_of, read_bundle
-from gate.chain import ChainBroken
 from gate.egress import inspect
 from gate.journal import Journal
 from gate.node import LIVELY_FOR

@@ -107,8 +107,7 @@ def holdout_as_cohort(evidence: Evidence, rng: np.random.Generator) -> Evidence:
     left, posing = np.array_split(order, 2)
     holdout: pd.DataFrame = evidence.holdout.take(left)
     cohort: pd.DataFrame = evidence.holdout.take(posing)
-    keyless = replace(evidence.spec, key="")  # typed tables have left it behind, and it was checked
-    return gather(evidence.training, holdout, cohort, keyless)
+    return gather(evidence.training, holdout, cohort, replace(evidence.spec, key=""))  # typed tables have none
 
 
 def _failed(scores: Mapping[str, Score]) -> tuple[str, ...]:

@@ -45,6 +45,16 @@ def read_table(path: Path) -> pd.DataFrame:
     raise ValueError(f"a table must be .csv, .csv.gz or .parquet, got {path.name}")
 
 
+def write_rows(rows: pd.DataFrame, parquet: Path, csv: Path) -> None:
+    """Writes rows twice and nothing beside them: no index, no statistics, no notes of pandas or Arrow."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(table, parquet, write_statistics=False, store_schema=False)
+    rows.to_csv(csv, index=False, lineterminator="\n", date_format="%Y-%m-%d")
+
+
 def as_text(cells: pd.Series) -> pd.Series:
     """Returns cells as stripped texts, whole numbers without a point, and None where missing or empty."""
     import pandas as pd

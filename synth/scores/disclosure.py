@@ -18,7 +18,8 @@ import numpy as np
 
 from privacy.disclosure import NoAttack, Tally, link, measure_risk, single_out
 from synth.columns import BOUNDED
-from synth.distances import MISSING, nearest
+from synth.distances import MISSING
+from synth.neighbours import nearest
 from synth.scores.score import Score, not_computed
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from privacy.audits.rates import area_under_curve, tpr_at_fpr
-from synth.distances import nearest, nearest_others
+from synth.neighbours import nearest, nearest_others
 from synth.scores.score import Score, at_most, not_computed
 
 if TYPE_CHECKING:

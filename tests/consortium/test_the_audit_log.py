@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from clinical.chain import ChainBroken, read_chain
 from consortium.audit_log import LOG_FILE, AuditLog, RunWitness
 from consortium.commands import app
 from consortium.control import Control
 from consortium.submission import run_study
 from gate.bundle import load_bundle
-from gate.chain import ChainBroken, read_chain
 from server.archive import Archive
 from server.submission import LaunchFailed
 from study.defaults import APPLICATION, build

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gate.chain import read_chain
+from clinical.chain import read_chain
 from gate.checks import check_site
 from gate.commands import app
 from gate.journal import Asked, Journal

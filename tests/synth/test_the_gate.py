@@ -5,38 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from synth.columns import Column
 from synth.evidence import gather
 from synth.gate import check_copies, check_membership, judge
 from synth.planted import plant, try_checks
 from synth.scores.membership import Limits, attack_membership
 from synth.spec import TableSpec
 from synth.thresholds import Thresholds, read_thresholds
+from tests.synth.worlds import SPEC, draw, standing
 
-SPEC = TableSpec(
-    (
-        *(Column(f"n{i}", "real", low=-6, high=6, decimals=3) for i in range(5)),
-        Column("age", "integer", low=0, high=120, missing=True),
-        Column("sex", "categorical", categories=("F", "M")),
-        Column("stage", "ordinal", categories=("I", "II", "III")),
-    ),
-    confirmed=True,
-)
 COARSE = TableSpec((SPEC.columns[6], SPEC.columns[7]), confirmed=True)
 LIMITS = Thresholds()
 QUICK = {"disclosure_attacks": 50, "disclosure_repetitions": 1}
-
-
-def draw(rng, rows=200):
-    table = pd.DataFrame(rng.normal(size=(rows, 5)).round(3), columns=[f"n{i}" for i in range(5)])
-    table["age"] = pd.array(rng.integers(20, 90, rows), dtype="Int64")
-    table.loc[rng.random(rows) < 0.1, "age"] = pd.NA
-    table["sex"] = rng.choice(["F", "M"], rows)
-    table["stage"] = rng.choice(["I", "II", "III"], rows)
-    return table
 
 
 def world(seed=0, synthetic=None, spec=SPEC):
@@ -83,7 +64,7 @@ def test_a_coarse_table_is_not_refused_for_patients_who_are_alike():
 
 
 def test_a_gate_that_cannot_see_a_leak_decides_nothing():
-    judgement = judge(world(4, spec=COARSE), replace(LIMITS, **QUICK), np.random.default_rng(4))
+    judgement = judge(world(4, spec=COARSE), standing(), replace(LIMITS, **QUICK), np.random.default_rng(4))
     assert judgement.decision == "inconclusive"
     assert any("was not caught" in reason for reason in judgement.reasons)
 
@@ -126,6 +107,10 @@ def test_a_site_sets_its_thresholds_in_a_file(tmp_path):
     [
         ("membership-rat = 0.1", "unknown threshold 'membership-rat'"),
         ("membership-rate = 2.0", "must lie between 0 and 1"),
+        ("total-epsilon = inf", "must be finite"),
+        ("epsilon = 0", "above 0"),
+        ("smallest-cell = 3", "must be 0 or at least 10"),
+        ("releases = 0", "at least 1"),
         ("membership-rate = true", "must be a number"),
         ('waived = ["copies"]', "no family of checks that a site may do without"),
         ("groups = 3", "must be a list of texts"),
