@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BAR, REAL, GRID = COLOURS[1], COLOURS[2], "#dde3e6"
-WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 300, 150, 18, 34, 38
+WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 300, 150, 18, 34, 44
 CELL, NAMES = 22, 150
 _WEAKEST = 0.02  # an association below this is drawn as none
 _LONGEST = 9  # characters of a cell's label

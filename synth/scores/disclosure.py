@@ -148,7 +148,7 @@ def _infer(evidence: Evidence, rng: np.random.Generator, secret: str, guesses: G
     count = min(len(training), len(control))  # whose secret is missing has none to guess
     if not count:
         raise NoAttack("the secret is missing everywhere")
-    right = _right(guesses.values, truth, numeric=guesses.numeric)
+    right = _right(guesses.cells, truth, numeric=guesses.numeric)
     usual = _right(np.full_like(truth, guesses.usual), truth, numeric=guesses.numeric)
     training, control = training[:count], control[:count]
     return Tally(int(right[training].sum()), int(right[control].sum()), float(usual[training].mean()), count)

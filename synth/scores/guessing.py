@@ -34,12 +34,12 @@ class Guesses:
     """Guesses of one secret.
 
     Attributes:
-        values: float32 [T + H], encoded, one for each real row.
+        cells: float32 [T + H], encoded, one for each real row.
         usual: the guess of somebody who looks at nobody: the cohort's most frequent value, or its median.
         numeric: whether the secret is a number.
     """
 
-    values: Rows
+    cells: Rows
     usual: float
     numeric: bool
 

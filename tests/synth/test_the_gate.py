@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from synth.evidence import gather
-from synth.gate import check_copies, check_membership, judge
-from synth.planted import plant, try_checks
+from synth.gate import check_copies, check_membership, judge, membership_limits
+from synth.planted import plant, try_attacks, try_checks
 from synth.scores.membership import Limits, attack_membership
 from synth.spec import TableSpec
 from synth.thresholds import Thresholds, read_thresholds
@@ -67,6 +67,19 @@ def test_a_gate_that_cannot_see_a_leak_decides_nothing():
     judgement = judge(world(4, spec=COARSE), standing(), replace(LIMITS, **QUICK), np.random.default_rng(4))
     assert judgement.decision == "inconclusive"
     assert any("was not caught" in reason for reason in judgement.reasons)
+
+
+def test_attacks_on_a_whole_table_see_a_planted_fifth_or_say_nothing():
+    def attacks(evidence, fork):
+        return attack_membership(evidence, fork, membership_limits(LIMITS), attacks=("distance",))
+
+    rng = np.random.default_rng(0)
+    large = gather(draw(rng, 600), draw(rng, 600), draw(rng, 600), SPEC)
+    trial = try_attacks(large, {"membership": attacks}, np.random.default_rng(1))["membership"]
+    assert trial.planted == 120
+    assert trial.as_it_should
+    coarse = try_attacks(world(3, spec=COARSE), {"membership": attacks}, np.random.default_rng(1))["membership"]
+    assert not coarse.as_it_should
 
 
 def test_planting_changes_so_many_rows_and_no_others():
