@@ -18,6 +18,7 @@ import numpy as np
 from privacy.manifest import checksum
 from synth.account import Account
 from synth.cohort import draw_cohort
+from synth.generators import Resumable
 from synth.plan import spec_digest
 from synth.tables import read_table, write_rows
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from privacy.ledger import Ledger
     from privacy.statement import PrivacyStatement
     from synth.cohort import Cohort
+    from synth.generators import Fitted
     from synth.plan import Plan
 
 FORMAT = "wardround-cohort-1"
@@ -51,14 +53,15 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
         ValueError: as the plan's generator's `fit` and `draw_cohort`.
 
     Guarantee:
-        A private fit is charged to the ledger before its rows exist. The folder holds rows and a record, no model.
+        A private fit is charged to the ledger before its rows exist. The folder holds rows and a record, no model. A
+        long fit without privacy keeps a file beside the folder while it runs, from which the same call goes on.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not empty: name a new folder")
     fit_rng, draw_rng = (np.random.default_rng(part) for part in np.random.SeedSequence(plan.seed).spawn(2))
     with _ledger(plan) as ledger:
         account = _account(plan, ledger)
-        fitted = plan.generator.fit(read_table(plan.table), plan.spec, rng=fit_rng, privacy=account)
+        fitted = _fit(plan, fit_rng, account, out.with_name(out.name + ".unfinished"))
     rng = draw_rng if seed is None else np.random.default_rng(seed)
     drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
     out.mkdir(parents=True, exist_ok=True)
@@ -66,6 +69,15 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
     record = cohort_record(plan, drawn, fitted.statement) | {"files": checksum(out)}
     (out / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return fitted.statement
+
+
+def _fit(plan: Plan, rng: np.random.Generator, account: Account | None, unfinished: Path) -> Fitted:
+    """Fits the plan's generator; one that can be cut off keeps what it needs to go on beside the cohort's folder."""
+    table = read_table(plan.table)
+    if not isinstance(plan.generator, Resumable):
+        return plan.generator.fit(table, plan.spec, rng=rng, privacy=account)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    return plan.generator.fit_kept(table, plan.spec, rng=rng, privacy=account, file=unfinished)
 
 
 def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> dict[str, Any]:

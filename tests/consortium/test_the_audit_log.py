@@ -3,6 +3,7 @@
 import hashlib
 import json
 import socket
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -80,13 +81,13 @@ def test_the_end_names_every_file_of_the_run_by_its_hash(runs):
 
 def test_whoever_reads_that_a_run_ended_finds_its_report(tmp_path, monkeypatch):
     written = []
-    save = Archive.save
+    replace = Path.replace
 
-    def watched(self, **how):
-        save(self, **how)
-        written.append((self.record["status"], (self.folder / "report.html").exists()))
+    def watched(scratch, record):
+        replace(scratch, record)
+        written.append((json.loads(record.read_text())["status"], (record.parent / "report.html").exists()))
 
-    monkeypatch.setattr(Archive, "save", watched)
+    monkeypatch.setattr(Path, "replace", watched)
     Archive(build({"study.output": str(tmp_path)}), 7).close(status="failed", reason="no hospital came")
     assert written == [("running", False), ("failed", True)]
 
