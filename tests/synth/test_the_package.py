@@ -18,6 +18,7 @@ from privacy import manifest
 from privacy.signatures import create_key, read_public_key, verify
 from reports.cohort import render
 from synth.artefacts import FILES, ArtefactFound, inspect, packaged_spec, scan
+from synth.cohort import draw_cohort
 from synth.columns import Column
 from synth.evidence import gather
 from synth.gate import Check, Judgement
@@ -28,6 +29,8 @@ from synth.scores.score import Score
 from synth.spec import Rule, TableSpec, write_spec
 from synth.tables import typed_table
 from synth.thresholds import Thresholds
+from tests.synth.test_generators import NAMES, generator
+from tests.synth.tiny import WARD, ward
 from tests.synth.worlds import standing
 from wardround import app
 
@@ -111,6 +114,17 @@ def test_a_package_that_cannot_be_noted_does_not_appear(tmp_path):
     with pytest.raises(OSError, match="no space"):
         written(tmp_path, before=full)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_every_generator_rows_leave_and_nothing_else(tmp_path, name):
+    fitted = generator(name).fit(ward(), WARD, rng=np.random.default_rng(1), privacy=None)
+    cohort = draw_cohort(fitted, WARD, rows=40, rng=np.random.default_rng(2)).rows
+    described = Description(rows=40, fidelity={}, portrait=NOTHING)
+    record = as_record(judged(), standing(), Thresholds(), WARD, described)
+    write_package(tmp_path / "package", cohort, WARD, record, draw=render, before=nothing)
+    inspect(tmp_path / "package", WARD)
+    assert {path.name for path in (tmp_path / "package").iterdir()} == {*FILES, "manifest.json"}
 
 
 def spoil_file(folder, _):
