@@ -256,6 +256,8 @@ def test_real_counts_are_shown_only_in_large_cells_and_never_beside_a_claim():
     assert ages["labels"][-1] == "missing"
     assert sum(share is None for share in ages["training"]) > 6  # 60 patients in 13 cells
     assert all(share is None or share >= 10 / 60 - 0.01 for share in ages["training"])
+    assert all(label.isdigit() for label in ages["labels"][:-1])
+    assert shown["columns"][4]["labels"][0] == str(evidence.synthetic["seen"].min())[:10]
     for column in shown["columns"]:
         assert sum(column["cohort"]) == pytest.approx(1, abs=0.01)
 
