@@ -37,7 +37,7 @@ Decision = Literal["release", "refuse", "inconclusive"]
 DECISIONS: dict[Verdict, Decision] = {"pass": "release", "fail": "refuse", "inconclusive": "inconclusive"}
 EXIT_CODES: dict[Decision, int] = {"release": 0, "refuse": 1, "inconclusive": 3}  # 2 is a user's mistake
 COPY_CHECKS = 3
-CHECKS = 2 * (COPY_CHECKS + membership.CHECKS) + AUDITS  # once more for all releases together
+CHECKS = COPY_CHECKS + membership.CHECKS + AUDITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +213,8 @@ def judge(evidence: Evidence, standing: Standing, thresholds: Thresholds, rng: n
         "release" only where the gate caught every planted leak, spared innocence, and every family that the site did
         not waive passed. A family that has nothing to measure is inconclusive; an error ends the judgement.
     """
+    if standing.earlier:  # as many checks again, of all releases together
+        thresholds = replace(thresholds, level=thresholds.level / 2)
     planting, testing, *forks = rng.spawn(4 + len(FAMILIES))
     once = replace(thresholds, disclosure_repetitions=1)
     large = try_attacks(
