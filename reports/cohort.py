@@ -60,12 +60,8 @@ def render(record: Record) -> str:
         decision=decision,
         meaning=meaning,
         headline=_headline(record),
-        contradicted=any(
-            score["verdict"] == "fail"
-            for check in record["checks"]
-            for name, score in check["scores"].items()
-            if name.startswith("audited")
-        ),
+        booked=_passed(record, "claim, ledger"),
+        uncontradicted=_passed(record, "audited"),
         captions=CAPTIONS,
         pictures=list(_pictures(record)),
         columns=[
@@ -98,6 +94,12 @@ def _headline(record: Record) -> str:
     return f"{record['rows']:,} rows, {kind}"
 
 
+def _passed(record: Record, beginning: str) -> bool:
+    """Whether all scores of the privacy family whose names begin so have passed."""
+    scores = next(check["scores"] for check in record["checks"] if check["family"] == "privacy")
+    return all(score["verdict"] == "pass" for name, score in scores.items() if name.startswith(beginning))
+
+
 def _pictures(record: Record) -> Iterator[dict[str, Any]]:
     """Interval pictures of the scores that share an axis and a limit."""
     limits = record["thresholds"]
@@ -125,7 +127,7 @@ def _pictures(record: Record) -> Iterator[dict[str, Any]]:
             name: s for name, s in found.get(family, {}).items() if name.endswith(ending) and s["low"] is not None
         }
         if scores:
-            bars = [_bar(name.removeprefix(f"{family}: "), score) for name, score in scores.items()]
+            bars = [_bar(name, score) for name, score in scores.items()]
             yield {"svg": interval_chart(bars, unit=unit, marks={f"limit {limit:g}": limit}), "caption": caption}
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BAR, REAL, GRID = COLOURS[1], COLOURS[2], "#dde3e6"
-WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 300, 150, 18, 34, 34
+WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 300, 150, 18, 34, 44
 CELL, NAMES = 22, 150
 _WEAKEST = 0.02  # an association below this is drawn as none
 _LONGEST = 9  # characters of a cell's label
@@ -29,13 +29,13 @@ def distribution_chart(
     """Draw shares of cells as bars from 0 to the largest one.
 
     Args:
-        labels: of the cells, in order, the last one for missing.
+        labels: of the cells, in order.
         cohort: share of synthetic rows in each.
         training: share of patients in each, None where too few; None where nothing of them may be shown.
     """
     known = [*cohort, *(share for share in training or () if share is not None)]
     top = _round_up(max(known, default=0.0))
-    wide = (WIDTH - SIDE - 6) / len(labels)
+    wide = (WIDTH - SIDE - 14) / len(labels)
     floor = HEIGHT - BOTTOM
 
     def y(share: float) -> float:
@@ -43,7 +43,7 @@ def distribution_chart(
 
     parts = []
     for tick in (0.0, top / 2, top):
-        parts.append(_line(SIDE, y(tick), WIDTH - 6, y(tick)))
+        parts.append(_line(SIDE, y(tick), WIDTH - 14, y(tick)))
         parts.append(_text(SIDE - 5, y(tick) + 4, f"{100 * tick:.3g} %", anchor="end", size=10))
     for number, share in enumerate(cohort):
         left = SIDE + number * wide
@@ -57,7 +57,7 @@ def distribution_chart(
     last = len(labels) - 1
     parts += [
         _text(SIDE + (number + 0.5) * wide, floor + 15, _short(labels[number], _LONGEST), size=10)
-        for number in [*range(0, last - every + 1, every), last]
+        for number in sorted({*range(0, last - every + 1, every), last})
     ]
     return _svg(WIDTH, HEIGHT, f"shares of {', '.join(labels[:12])}", parts)
 

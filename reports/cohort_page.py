@@ -36,8 +36,9 @@ TEMPLATE = """<!doctype html>
 {% set claim = cohort.privacy.claim %}
 {% if claim %}<p>The rows were made with differential privacy for each <strong>{{ claim.unit }}</strong>: whoever sees them can hardly tell whether that
 {{ claim.unit }} was among the {{ cohort.privacy.patients }} they were learnt from. How hardly is epsilon, {{ claim.epsilon|epsilon }} at delta
-{{ '%.1g'|format(claim.delta) }} (neighbours: {{ claim.relation }}; accountant: {{ claim.accountant }}); smaller is stronger. The gate found the run in the
-hospital's ledger, and attacks on the cohort that contradict the claim by {{ 'none' if not contradicted else 'some' }}.</p>
+{{ '%.1g'|format(claim.delta) }} (neighbours: {{ claim.relation }}; accountant: {{ claim.accountant }}); smaller is stronger. {% if booked %}The gate found every
+step of it in the hospital's ledger.{% else %}<span class="bad">The hospital's ledger does not show it.</span>{% endif %}{% if uncontradicted %} No attack it made on the
+cohort contradicts the claim, which does not prove it.{% else %} <span class="bad">An attack contradicts it.</span>{% endif %}</p>
 <p>Not covered: {{ claim.not_covered|join('; ') }}; the numbers on this page, which were worked out from patients without noise. None is about fewer
 than twenty of them.</p>
 {% else %}<p>No differential privacy is claimed. That the rows give nobody away is what the attacks below found, not what mathematics guarantees: another attack may

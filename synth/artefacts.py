@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PARQUET, CSV, RECORD, CARD, PAGE = FILES = ("rows.parquet", "rows.csv", "cohort.json", "card.md", "cohort.html")
 _PATHS = re.compile(
-    r"(?<![\w.<])(?:/(?:home|root|Users|tmp|var|mnt|srv|opt|media|data|work)/[\w.-]+|[A-Za-z]:\\\\?[\w.-]+)"
+    r"(?<![\w.<])(?:/(?:home|root|Users|tmp|var|mnt|srv|opt|media|data|work)/[\w.-]+|[A-Za-z]:\\{1,2}[\w.-]+)"
 )
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 _SHORTEST_NAME = 4  # a shorter name of a user or machine is a word like any other
@@ -69,8 +69,8 @@ def scan(folder: Path, cohort: pd.DataFrame, spec: TableSpec, record: dict[str, 
     for name, text in ((RECORD, text_of(record)), (CARD, render_card(record)), (PAGE, page)):
         if (folder / name).read_bytes() != text.encode():
             raise ArtefactFound(f"{name} has other bytes than the judgement gives")
-        if named := next(_names_in(text, spec), None):
-            raise ArtefactFound(f"{name} names {named}")
+    if named := next(_names_in(text_of(record), spec), None):  # card and page say nothing else
+        raise ArtefactFound(f"{RECORD} names {named}")
 
 
 def inspect(folder: Path, spec: TableSpec) -> None:

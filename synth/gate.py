@@ -10,12 +10,12 @@ is refused with at most the site's `level`; a pass needs no such correction, sin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from synth.claims import AUDITS, audit_claim, check_claim
-from synth.planted import try_checks
+from synth.planted import try_attacks, try_checks
 from synth.scores import copies, disclosure, membership, utility, validity
 from synth.scores.score import Score, not_computed, worst
 from synth.standing import together, total_epsilon
@@ -37,7 +37,7 @@ Decision = Literal["release", "refuse", "inconclusive"]
 DECISIONS: dict[Verdict, Decision] = {"pass": "release", "fail": "refuse", "inconclusive": "inconclusive"}
 EXIT_CODES: dict[Decision, int] = {"release": 0, "refuse": 1, "inconclusive": 3}  # 2 is a user's mistake
 COPY_CHECKS = 3
-CHECKS = 2 * (COPY_CHECKS + membership.CHECKS) + AUDITS  # once more for all releases together
+CHECKS = COPY_CHECKS + membership.CHECKS + AUDITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +111,20 @@ def check_validity(evidence: Evidence, thresholds: Thresholds, rng: np.random.Ge
     return validity.clinical_rules(evidence)
 
 
-def check_disclosure(evidence: Evidence, thresholds: Thresholds, rng: np.random.Generator) -> dict[str, Score]:
-    """Runs singling out, linking and inferring."""
+def check_disclosure(
+    evidence: Evidence,
+    thresholds: Thresholds,
+    rng: np.random.Generator,
+    *,
+    powered: frozenset[str] = frozenset(),
+) -> dict[str, Score]:
+    """Runs singling out, linking and inferring; `powered` names the attacks that have caught a planted leak here."""
     demands = disclosure.Demands(
         risk=thresholds.disclosure_risk,
         attacks=thresholds.disclosure_attacks,
         repetitions=thresholds.disclosure_repetitions,
         corrected=1 - thresholds.level / (CHECKS + 2 + len(evidence.spec.secrets)),
+        powered=powered,
     )
     return disclosure.attack_disclosure(evidence, rng, demands)
 
@@ -206,16 +213,34 @@ def judge(evidence: Evidence, standing: Standing, thresholds: Thresholds, rng: n
         "release" only where the gate caught every planted leak, spared innocence, and every family that the site did
         not waive passed. A family that has nothing to measure is inconclusive; an error ends the judgement.
     """
-    families = FAMILIES | {"privacy": partial(check_privacy, standing), "releases": partial(check_releases, standing)}
-    testing, *forks = rng.spawn(1 + len(families))
+    if standing.earlier:  # as many checks again, of all releases together
+        thresholds = replace(thresholds, level=thresholds.level / 2)
+    planting, testing, *forks = rng.spawn(4 + len(FAMILIES))
+    once = replace(thresholds, disclosure_repetitions=1)
+    large = try_attacks(
+        evidence,
+        {
+            "membership": lambda world, fork: check_membership(world, thresholds, fork),
+            "disclosure": lambda world, fork: check_disclosure(world, once, fork),
+        },
+        planting,
+    )
+    families = FAMILIES | {
+        "disclosure": partial(check_disclosure, powered=frozenset(large["disclosure"].caught_by)),
+        "privacy": partial(check_privacy, standing),
+        "releases": partial(check_releases, standing),
+    }
     trials = try_checks(evidence, lambda world, fork: check_copies(world, thresholds, fork), testing)
     found = [Check("self-test", {}, "pass" if all(trial.as_it_should for trial in trials) else "inconclusive")]
     for (name, family), fork in zip(families.items(), forks, strict=True):
         scores = family(evidence, thresholds, fork)
         verdict = worst([score.verdict for score in scores.values()])
+        if name in large and not large[name].as_it_should and verdict == "pass":
+            verdict = "inconclusive"
         found.append(Check(name, scores, verdict, waived=name in thresholds.waived))
     counted = [check.verdict for check in found if not check.waived]
-    return Judgement(DECISIONS[worst(counted)], tuple(found), trials, tuple(_reasons(found, trials)))
+    tried = (*trials, *large.values())
+    return Judgement(DECISIONS[worst(counted)], tuple(found), tried, tuple(_reasons(found, tried)))
 
 
 def _reasons(checks: Sequence[Check], trials: Sequence[Trial]) -> Iterator[str]:

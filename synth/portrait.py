@@ -9,6 +9,7 @@ lies in the others cannot be worked out.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,14 +79,14 @@ def _column(column: Column, made: Cells, real: Cells | None, least: int) -> dict
 
 
 def _layout(column: Column, made: Cells) -> tuple[list[str], Callable[[Cells], NDArray[np.int64]]]:
-    """The labels of a column's cells, the last one for missing, and what tells encoded values' cells."""
+    """The labels of a column's cells, the last one for missing where cells may be, and what tells values' cells."""
     listed = column.kind in LISTED or column.kind == "boolean"
     labels, inner = _listed(column, made) if listed else _bins(column, made)
 
     def place(cells: Cells) -> NDArray[np.int64]:
         return np.where(cells == MISSING, len(labels), inner(np.where(cells == MISSING, 0, cells).astype(np.float64)))
 
-    return [*labels, "missing"], place
+    return [*labels, "missing"] if column.missing else labels, place
 
 
 def _listed(column: Column, made: Cells) -> tuple[list[str], Callable[[Values], NDArray[np.int64]]]:
@@ -103,15 +104,26 @@ def _listed(column: Column, made: Cells) -> tuple[list[str], Callable[[Values], 
 
 def _bins(column: Column, made: Cells) -> tuple[list[str], Callable[[Values], NDArray[np.int64]]]:
     """Equal bins over the cohort's own range, each labelled by its lower end; what lies outside is in the end ones."""
-    present = made[made != MISSING].astype(np.float64)
-    low, high = (present.min(), present.max()) if len(present) else (0.0, 1.0)
-    edges = np.unique(np.linspace(low, high, _BINS + 1)[:-1])
-    numbers = column.bottom + edges * (column.top - column.bottom)
+    width = column.top - column.bottom
+    present = column.bottom + made[made != MISSING].astype(np.float64) * width
+    low, high = (present.min(), present.max()) if len(present) else (column.bottom, column.top)
+    step = (high - low) / _BINS
+    if column.kind != "real":
+        low, step = np.rint(low), max(1, math.ceil((np.rint(high) - np.rint(low) + 1) / _BINS))
+    edges = (
+        low + step * np.arange(max(1, min(_BINS, math.ceil((high - low + 1e-9) / step)))) if step else np.array([low])
+    )
     if column.kind == "date":
-        labels = list(as_days(pd.Series(np.rint(numbers))).dt.strftime("%Y-%m-%d"))
+        labels = list(as_days(pd.Series(edges)).dt.strftime("%Y-%m-%d"))
     else:
-        labels = [f"{number:.{max(column.digits, int(column.kind == 'integer'))}f}" for number in numbers]
-    return labels, lambda values: np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 1)
+        labels = [f"{edge:.{column.digits}f}" for edge in edges]
+    slack = 1e-6 * (width or 1)  # an encoded number is rounded to a float of 32 bits
+
+    def place(values: Values) -> NDArray[np.int64]:
+        numbers = column.bottom + values * width + slack
+        return np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 1)
+
+    return labels, place
 
 
 def _large_cells(counts: NDArray[np.int64], least: int) -> list[float | None]:

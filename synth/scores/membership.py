@@ -110,7 +110,7 @@ def attack_membership(
         attacks: names of `ATTACKS`.
 
     Returns:
-        "membership: ATTACK, rate | area | area, outliers" → score. Where there are too few patients to bound a rate the
+        "ATTACK, rate | area | area, outliers" → score. Where there are too few patients to bound a rate the
         interval says so, and the score is inconclusive.
     """
     found: dict[str, Score] = {}
@@ -124,7 +124,7 @@ def attack_membership(
         ):
             chosen = group & ~np.isnan(scores)
             inside, outside = scores[chosen & evidence.member], scores[chosen & ~evidence.member]
-            found[f"membership: {name}, {measure}"] = _judge(
+            found[f"{name}, {measure}"] = _judge(
                 inside, outside, measure=measure, limit=limit, corrected=limits.corrected
             )
     return found
