@@ -228,7 +228,7 @@ def test_what_two_columns_do_together_is_learned():
         (Column("side", "categorical", categories=("left", "right")), Column("angle", "integer", low=-90, high=90)),
         confirmed=True,
     )
-    generator = make_generator("gan", {"steps": 400, "hidden": 32, "batch": 200, "rate": 1e-3})
+    generator = make_generator("gan", {"steps": 300, "hidden": 64, "batch": 200, "rate": 1e-3})
     rows = generator.fit(table, spec, rng=np.random.default_rng(2), privacy=None).sample(1000, np.random.default_rng(3))
     assert ((rows["angle"] < 0) == (rows["side"] == "left")).mean() > 0.95
     assert (rows["side"] == "left").mean() == pytest.approx(0.5, abs=0.1)
