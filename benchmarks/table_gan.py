@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 TARGETS = {"diabetes130": "readmitted", "pima": "Outcome"}
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
-    "diabetes130": {"gan": {}, "ctgan": {"epochs": 300}},
-    "pima": {"gan": {"steps": 2000}, "ctgan": {"epochs": 2000}},  # of which each is one step
+    "diabetes130": {"gan": {"steps": 2500}, "ctgan": {"epochs": 150}},
+    "pima": {"gan": {"steps": 1500}, "ctgan": {"epochs": 1000}},  # of which each is one step
 }
 STEPS = 12  # one epoch of 6,000 rows
 SHOWN = Console(width=110)
@@ -58,7 +58,7 @@ SHOWN = Console(width=110)
 def own_steps(table: pd.DataFrame, spec: TableSpec) -> Callable[[], object]:
     rng = np.random.default_rng(1)
     learned = learn_rows(admit(table, spec), spec, rng)
-    duel = Duel(learned.layout, learned.conditions, Sizes(batch=500, pack=10, noise=128, hidden=256), rng)
+    duel = Duel(learned.layout, learned.conditions, Sizes(batch=500, pack=10, noise=128, hidden=256, rate=2e-4), rng)
     print(f"ours: {learned.layout.width} components and {len(learned.conditions.counts)} conditions")
 
     def steps() -> None:

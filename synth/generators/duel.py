@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from synth.generators.mixed_rows import Layout
 
 _PENALTY = 10.0
-_RATE = 1e-3  # five times that of CTGAN: averaged weights bear it
 _DROPOUT = 0.5
 _AVERAGED = 0.999  # of the averaged weights that a step keeps
 _CALIBRATIONS = 8  # batches from which the averaged generator's norms are taken
@@ -38,19 +37,21 @@ _AT_ONCE = 4096  # rows drawn in one pass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """What a step costs.
+    """What a step is made of.
 
     Attributes:
         batch: rows of a step, a multiple of the pack.
         pack: rows that the critic judges together.
         noise: width of the generator's noise.
         hidden: units of each of the two hidden layers of both networks.
+        rate: of learning, of both networks.
     """
 
     batch: int
     pack: int
     noise: int
     hidden: int
+    rate: float
 
 
 class Guide(Protocol):
@@ -98,7 +99,7 @@ class Duel:
             width=layout.width + categories, pack=sizes.pack, hidden=hidden, dropout=_DROPOUT, randomness=first
         )
         self.optimisers = [
-            torch.optim.Adam(network.parameters(), lr=_RATE, betas=(0.5, 0.9), weight_decay=1e-6, fused=True)
+            torch.optim.Adam(network.parameters(), lr=sizes.rate, betas=(0.5, 0.9), weight_decay=1e-6, fused=True)
             for network in (self.generator, self.critic)
         ]
         self.average = [weights.detach().clone() for weights in self.generator.parameters()]

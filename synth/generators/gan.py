@@ -46,20 +46,24 @@ class Gan:
         pack: rows that the critic judges together.
         noise: width of the noise that rows are made of.
         hidden: units of each of the two hidden layers of both networks.
+        rate: of learning, > 0.
         patience: looks at held-out patients, 100 steps apart, without a better one after which training ends.
     """
 
     steps: int = 6000
     batch: int = 500
-    pack: int = 10
+    pack: int = 2
     noise: int = 128
     hidden: int = 256
+    rate: float = 2e-4
     patience: int = 15
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "pack", "noise", "hidden", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"gan needs {name} >= 1, got {getattr(self, name)}")
+        if not self.rate > 0:
+            raise ValueError(f"gan needs rate > 0, got {self.rate}")
         if self.batch % self.pack or self.batch < 2:
             raise ValueError(
                 f"gan needs a batch of 2 rows or more that is a multiple of pack {self.pack}, got {self.batch}"
@@ -96,7 +100,7 @@ class Gan:
 
         if not learned.layout.sizes:
             return FittedGan(learned.layout, learned.conditions, None)
-        sizes = Sizes(batch=self.batch, pack=self.pack, noise=self.noise, hidden=self.hidden)
+        sizes = Sizes(batch=self.batch, pack=self.pack, noise=self.noise, hidden=self.hidden, rate=self.rate)
         duel = Duel(learned.layout, learned.conditions, sizes, rng, guide)
         course = Course(steps=self.steps, patience=self.patience)
         generator = train(duel, learned.training, learned.held, course, rng, file)

@@ -92,7 +92,11 @@ def test_rows_that_are_fair_already_are_left_alone(learned):
 def test_the_group_that_the_critic_finds_worst_is_asked_for_more_often(learned, monkeypatch):
     conditions, guide = parity_of(learned)
     duel = Duel(
-        learned.layout, conditions, Sizes(batch=40, pack=10, noise=4, hidden=8), np.random.default_rng(5), guide
+        learned.layout,
+        conditions,
+        Sizes(batch=40, pack=10, noise=4, hidden=8, rate=1e-3),
+        np.random.default_rng(5),
+        guide,
     )
     calls = []
 
@@ -116,7 +120,7 @@ def gap(rows):
 
 
 def test_an_outcome_that_tells_the_group_no_longer_does(monkeypatch):
-    settings = {"steps": 400, "batch": 100, "hidden": 32}
+    settings = {"steps": 400, "batch": 100, "hidden": 32, "rate": 1e-3}
     found = {}
     for name, more in (("gan", {}), ("bt-gan", {"sensitive": "group"})):
         fitted = make_generator(name, settings | more).fit(patients(), SPEC, rng=np.random.default_rng(1), privacy=None)

@@ -228,7 +228,7 @@ def test_what_two_columns_do_together_is_learned():
         (Column("side", "categorical", categories=("left", "right")), Column("angle", "integer", low=-90, high=90)),
         confirmed=True,
     )
-    generator = make_generator("gan", {"steps": 500, "hidden": 32, "batch": 200})
+    generator = make_generator("gan", {"steps": 300, "hidden": 64, "batch": 200, "rate": 1e-3})
     rows = generator.fit(table, spec, rng=np.random.default_rng(2), privacy=None).sample(1000, np.random.default_rng(3))
     assert ((rows["angle"] < 0) == (rows["side"] == "left")).mean() > 0.95
     assert (rows["side"] == "left").mean() == pytest.approx(0.5, abs=0.1)
@@ -286,7 +286,8 @@ def test_a_table_that_cannot_be_learned_is_one_line(cells, problem):
     ("settings", "problem"),
     [
         ({"steps": 0}, "steps >= 1, got 0"),
-        ({"batch": 7}, "multiple of pack 10, got 7"),
+        ({"rate": 0.0}, "rate > 0"),
+        ({"batch": 7}, "multiple of pack 2, got 7"),
         ({"pack": 1, "batch": 1}, "2 rows"),
     ],
 )
