@@ -24,6 +24,7 @@ from clinical.notes import EncoderUnavailable
 from clinical.profile import ProfileError
 from privacy.ledger import BudgetExhausted
 from study.protocol import ProtocolError
+from synth.hospital_table import NoTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ log = logging.getLogger("wardround")
 app = ClientApp()
 
 # Their messages name keys, files and columns, never a cell, so they may leave as they are.
-REFUSALS = (PolicyRefusal, ProtocolError, BudgetExhausted, EncoderUnavailable, ProfileError)
+REFUSALS = (PolicyRefusal, ProtocolError, BudgetExhausted, EncoderUnavailable, ProfileError, NoTable)
 
 
 def answering(handler: Callable[[Visit], RecordDict]) -> Callable[[Message, Context], Message]:
@@ -63,7 +64,7 @@ def admit(visit: Visit) -> RecordDict:
     plan = json.dumps(planned.as_dict())
     content = verdict("ok", hospital=visit.hospital.name, patients=planned.patients, plan=plan)
     try:
-        visit.work.put_offer(content)
+        visit.offer.put_offer(content)
     except Exception:
         admission.withdraw(visit.hospital, planned, visit.study, run=visit.run)
         raise
@@ -121,6 +122,15 @@ def judge(visit: Visit) -> RecordDict:
     """Count the final model's hits and misses on the held-out split."""
     content = verdict("ok")
     visit.work.put_judgement(content, visit.work.model())
+    return content
+
+
+@app.query("measure")
+@answering
+def measure(visit: Visit) -> RecordDict:
+    """Count what is asked of the hospital's table, with noise that is charged before anything is counted."""
+    content = verdict("ok")
+    visit.measuring.put_measurement(content)
     return content
 
 

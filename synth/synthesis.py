@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synth.account import Account
+from synth.admission import count_patients
 from synth.cohort import draw_cohort
 from synth.plan import spec_digest
 from synth.tables import read_table
@@ -49,7 +50,8 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
 
     Raises:
         FileExistsError: the folder holds something.
-        ValueError: as the plan's generator's `fit` and `draw_cohort`.
+        ValueError: as the plan's generator's `fit` and `draw_cohort`, or the table has fewer patients than the site
+            asks for.
 
     Guarantee:
         A private fit is charged to the ledger before its rows exist. The folder holds rows and a record, no model.
@@ -57,9 +59,12 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not empty: name a new folder")
     fit_rng, draw_rng = (np.random.default_rng(part) for part in np.random.SeedSequence(plan.seed).spawn(2))
+    table = read_table(plan.table)
+    if plan.site is not None:
+        delta = plan.allowance.delta if plan.allowance else None
+        plan.site.policy.require_patients(count_patients(table, plan.spec), delta=delta)
     with _ledger(plan) as ledger:
-        account = _account(plan, ledger)
-        fitted = plan.generator.fit(read_table(plan.table), plan.spec, rng=fit_rng, privacy=account)
+        fitted = plan.generator.fit(table, plan.spec, rng=fit_rng, privacy=_account(plan, ledger))
     rng = draw_rng if seed is None else np.random.default_rng(seed)
     drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
     out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +96,7 @@ def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> di
         "plan": plan.digest,
         "privacy": asdict(statement),
         "statement": str(statement),
-        "software": {"python": platform.python_version()} | _versions(),
+        "software": software(),
     }
 
 
@@ -100,8 +105,9 @@ def _settings(plan: Plan) -> dict[str, Any]:
     return asdict(plan.generator)  # type: ignore[call-overload,no-any-return]  # generators are dataclasses
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def software() -> dict[str, str]:
+    """Returns the versions of what made a cohort."""
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GENERATORS = {
     "marginals": ("marginals", "Marginals"),
     "independent": ("independent", "Independent"),
+    "dp-gan": ("dp_gan", "DpGan"),
     "copula": ("sdv", "Copula"),
     "ctgan": ("sdv", "Ctgan"),
     "tvae": ("sdv", "Tvae"),

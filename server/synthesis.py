@@ -1,0 +1,176 @@
+"""A cohort of the consortium at the coordinator: ask for measurements, add them, draw rows, keep a record.
+
+What hospitals send is noisy already, so whatever is made of it costs their patients nothing more; the rows in the run's
+directory are as shareable as the statement of the dearest hospital says.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from flwr.app import RecordDict
+
+from privacy.statement import PrivacyStatement
+from server.counts import noised_sums
+from server.exchange import array_record, ask
+from server.roster import StudyFailed
+from synth.cohort import draw_cohort
+from synth.encoding import Bins
+from synth.federated import Together, fit_together
+from synth.plan import spec_digest
+from synth.synthesis import FORMAT, RECORD, software, write_rows
+
+if TYPE_CHECKING:
+    from flwr.serverapp import Grid
+
+    from server.archive import Archive
+    from server.exchange import Arrays
+    from server.roster import Roster
+    from study.protocol import Study
+    from synth.cohort import Cohort
+    from synth.federated import Tree
+    from synth.generators.marginals import FittedMarginals
+    from synth.measurement import Measurement
+
+FOLDER = "cohort"
+
+
+class Measuring:
+    """Measurements put to the hospitals one after the other; who misses one is asked no more."""
+
+    def __init__(self, grid: Grid, study: Study, roster: Roster) -> None:
+        """Begin with every admitted hospital."""
+        self._grid, self._study, self.roster = grid, study, roster
+        self.rounds: list[dict[str, Any]] = []
+
+    def ask(self, measurement: Measurement) -> Arrays:
+        """Put a measurement; return the noisy cells by hospital.
+
+        Raises:
+            StudyFailed: fewer hospitals than the quorum answered it.
+        """
+        started = time.monotonic()
+        content = RecordDict({"measurement": array_record(measurement.to_arrays())})
+        timeout = self._study.federation.timeout_seconds
+        outcome = ask(self._grid, self.roster.nodes, "query.measure", content, timeout_seconds=timeout)
+        answers, cells = noised_sums(self.roster.named(outcome)), sum(measurement.sizes)
+        sound = {name: sums for name, sums in answers.items() if sums.shape == (cells,) and np.isfinite(sums).all()}
+        gone = [
+            {"site": self.roster.name(each.node), "kind": each.kind, "reason": each.reason} for each in outcome.absences
+        ]
+        gone += [
+            {"site": name, "kind": "rejected", "reason": "its reply is not the cells that were asked for"}
+            for name in self.roster.named(outcome)
+            if name not in sound
+        ]
+        self.roster = self.roster.only(sound)
+        enough = len(sound) >= self._study.federation.quorum
+        self.rounds.append(
+            {
+                "round": len(self.rounds) + 1,
+                "aggregated": enough,
+                "seconds": time.monotonic() - started,
+                "tables": len(measurement.tables),
+                "cells": cells,
+                "sites": {name: {} for name in sound},
+                "absences": gone,
+            }
+        )
+        if not enough:
+            reasons = "; ".join(sorted({each["reason"] for each in gone}))
+            raise StudyFailed(
+                f"{len(sound)} hospitals answered measurement {len(self.rounds)} and the quorum is "
+                f"{self._study.federation.quorum}: {reasons}"
+            )
+        return sound
+
+
+def synthesise_together(grid: Grid, study: Study, roster: Roster, archive: Archive) -> Cohort:
+    """Measure, fit and draw the consortium's cohort.
+
+    Raises:
+        StudyFailed: too few hospitals answered, or hardly a drawn row obeys the specification's rules.
+    """
+    agreed = study.synthesis
+    spec = agreed.spec
+    terms = Together(spec, Bins(spec, agreed.bins), cast("Tree", agreed.tree), agreed.merge_below)
+    noise = max(float(site.plan["noise_multiplier"]) for site in roster.sites)
+    measuring = Measuring(grid, study, roster)
+    try:
+        with archive.timed("measurements"):
+            fitted = fit_together(terms, measuring.ask, noise=noise, statement=PrivacyStatement.none(steps=0))
+    finally:
+        archive.note(rounds=measuring.rounds)
+    rng = np.random.default_rng(study.study.seed)
+    with archive.timed("drawing"):
+        try:
+            cohort = draw_cohort(fitted, spec, rows=agreed.rows, rng=rng)
+        except ValueError as fault:
+            raise StudyFailed(str(fault)) from None
+    archive.note(final=_answer(study, measuring, fitted, cohort))
+    return cohort
+
+
+def keep_cohort(cohort: Cohort, study: Study, archive: Archive) -> None:
+    """Write the cohort's rows and their record into the run's directory, when it has been said what they cost.
+
+    The statement is that of the dearest hospital, which holds for every patient behind the rows: all charge the same
+    releases with the same noise, also one that fell silent before it could say so.
+
+    Raises:
+        StudyFailed: no hospital said what it cost; nothing is written.
+    """
+    final, paid = archive.record["final"], archive.record["privacy"]
+    statements = {name: paid[name]["statement"] if name in paid else None for name in final["hospitals"]}
+    said = [statement for statement in statements.values() if statement is not None]
+    if not said:
+        raise StudyFailed("no hospital has said what the cohort cost its patients, so its rows are not kept")
+    dearest = max(said, key=lambda each: float(each["epsilon"]))
+    words = PrivacyStatement(**{**dearest, "not_covered": tuple(dearest["not_covered"])})
+    record = {
+        "format": FORMAT,
+        "generator": {
+            "name": study.synthesis.generator,
+            "settings": {
+                "bins": study.synthesis.bins,
+                "merge_below": study.synthesis.merge_below,
+                "tree": study.synthesis.tree,
+            },
+            "licence": "",
+        },
+        "seed": study.study.seed,
+        "rows": final["rows"],
+        "turned_down": final["turned_down"],
+        "patient_rows": study.synthesis.patient_rows,
+        "specification": final["specification"],
+        "plan": study.digest(),
+        "privacy": dearest,
+        "statement": str(words),
+        "hospitals": statements,
+        "software": software(),
+    }
+    folder = archive.folder / FOLDER
+    folder.mkdir()
+    write_rows(cohort.rows, folder)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (folder / RECORD).write_text(text, encoding="utf-8")
+
+
+def _answer(study: Study, measuring: Measuring, fitted: FittedMarginals, cohort: Cohort) -> dict[str, Any]:
+    spec = study.synthesis.spec
+    return {
+        "family": "synthesis",
+        "generator": study.synthesis.generator,
+        "folder": FOLDER,
+        "rows": len(cohort.rows),
+        "turned_down": cohort.turned_down,
+        "columns": [asdict(column) for column in spec.columns],
+        "pairs": [[spec.names[edge.parent], spec.names[edge.child]] for edge in fitted.edges],
+        "groups": {name: int(group.max()) + 1 for name, group in zip(spec.names, fitted.groups, strict=True)},
+        "specification": spec_digest(spec),
+        "hospitals": [site.name for site in measuring.roster.sites],
+    }
