@@ -4,8 +4,8 @@ What the usual private table GANs break is left out: encoders come from the spec
 patients are drawn by chance and not by their categories, no two rows share a judgement, and nothing mixes a patient
 with a generated row (`synth.generators.adversary`).
 
-Source: Xie et al. 2018 (arXiv 1802.06739); Bie, Kamath & Zhang 2023 (arXiv 2302.02936), many critic steps for each of
-the generator's; Abadi et al. 2016 (arXiv 1607.00133).
+Source: Xie et al. 2018 (arXiv 1802.06739); Bie, Kamath & Zhang 2023 (arXiv 2302.02936), several critic steps for each
+of the generator's; Abadi et al. 2016 (arXiv 1607.00133).
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def test_a_patient_with_all_rows_moves_a_step_by_no_more_than_the_clip_norm(clip
         assert 0 < moved <= clip_norm * (1 + 1e-4)
 
 
-def test_the_generator_is_not_moved_by_patients_and_the_critic_stays_in_its_box():
+def test_the_generator_is_not_moved_by_patients():
     encoder = Encoder(WARD)
     duel = Duel(encoder, seed=3)
     before = [p.clone() for p in duel.generator.parameters()]
@@ -105,7 +105,6 @@ def test_the_generator_is_not_moved_by_patients_and_the_critic_stays_in_its_box(
         rng=np.random.default_rng(4),
     )
     assert all(torch.equal(p, q) for p, q in zip(before, duel.generator.parameters(), strict=True))
-    assert max(float(p.detach().abs().max()) for p in duel.critic.parameters()) == pytest.approx(0.1)
 
 
 def test_without_noise_it_learns_the_share_of_a_category():
@@ -113,4 +112,4 @@ def test_without_noise_it_learns_the_share_of_a_category():
     table["sex"], table["pregnant"] = "F", "false"
     settings = DpGan(batch=100, steps=400, critic_steps=4, learning_rate=2e-3, clip_norm=1.0)
     fitted = settings.fit(table, WARD, rng=np.random.default_rng(1), privacy=None)
-    assert (fitted.sample(500, np.random.default_rng(2))["sex"] == "F").mean() > 0.6
+    assert (fitted.sample(500, np.random.default_rng(2))["sex"] == "F").mean() > 0.9
