@@ -130,7 +130,7 @@ def plan(study: Study, patients: int) -> Plan:
     patients draws each of them more often and needs more noise for the same epsilon. Counts are of all patients, so
     their noise is the same at every hospital.
     """
-    if study.synthesises:
+    if study.measures:
         noise = noise_multiplier_for(
             study.privacy.epsilon, delta=study.privacy.delta, sampling_rate=1.0, steps=study.charges
         )
@@ -151,7 +151,7 @@ def plan(study: Study, patients: int) -> Plan:
         study.privacy.epsilon,
         delta=delta,
         sampling_rate=rate,
-        steps=steps * study.federation.rounds,
+        steps=steps * study.charges,
         beside=() if beside is None else (beside,),
     )
     return replace(planned, noise_multiplier=noise)
@@ -234,7 +234,7 @@ def _statement(
 
 def _clip_norm(study: Study) -> float:
     """The most one patient moves what is released in one step."""
-    if not study.synthesises:
+    if not study.measures:
         return study.privacy.clip_norm
     from synth.federated import most_tables
 

@@ -75,8 +75,11 @@ def admit(visit: Visit) -> RecordDict:
 @answering
 def train(visit: Visit) -> RecordDict:
     """Judge the model that came on the tuning split, train it for a round, and send the update."""
-    model, planned = visit.work.model(), visit.plan
     content = verdict("ok")
+    if visit.study.synthesises:
+        visit.synthesis.put_round(content)
+        return content
+    model, planned = visit.work.model(), visit.plan
     visit.work.put_curve(content, model)
     require_independence(visit.study, model, visit.work.examples())
     admission.charge(visit.hospital, planned, run=visit.run)
@@ -130,7 +133,7 @@ def judge(visit: Visit) -> RecordDict:
 def measure(visit: Visit) -> RecordDict:
     """Count what is asked of the hospital's table, with noise that is charged before anything is counted."""
     content = verdict("ok")
-    visit.measuring.put_measurement(content)
+    visit.synthesis.put_measurement(content)
     return content
 
 

@@ -27,8 +27,13 @@ def admit_study(policy: Policy, study: Study, *, application: str = "") -> None:
         from synth.plan import spec_digest
 
         policy.require_synthesis(spec_digest(study.synthesis.spec))
+        if not study.measures:
+            _require(policy.strategies, "strategy", study.federation.strategy)
     else:
-        _admit_training(policy, study)
+        for name in study.task.names:
+            _require(policy.tasks, "task", name)
+        _require(policy.models, "model", study.model.name)
+        _require(policy.strategies, "strategy", study.federation.strategy)
     if policy.applications and not application:
         raise PolicyRefusal("site policy names approved applications and this node cannot verify which one it runs")
     if policy.applications and application not in policy.applications:
@@ -45,11 +50,6 @@ def admit_cohort(policy: Policy, study: Study, patients: int) -> None:
     policy.require_patients(patients, delta=study.privacy.delta if study.privacy.wanted else None)
 
 
-def _admit_training(policy: Policy, study: Study) -> None:
-    for kind, wanted, allowed in (
-        *(("task", name, policy.tasks) for name in study.task.names),
-        ("model", study.model.name, policy.models),
-        ("strategy", study.federation.strategy, policy.strategies),
-    ):
-        if ANY not in allowed and wanted not in allowed:
-            raise PolicyRefusal(f"site policy does not allow the {kind} {wanted}; it allows {', '.join(allowed)}")
+def _require(allowed: tuple[str, ...], kind: str, wanted: str) -> None:
+    if ANY not in allowed and wanted not in allowed:
+        raise PolicyRefusal(f"site policy does not allow the {kind} {wanted}; it allows {', '.join(allowed)}")

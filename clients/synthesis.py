@@ -1,7 +1,7 @@
-"""Counting a table for a cohort of several hospitals: the only thing that leaves is noisy sums, each paid for before.
+"""A table's part in a cohort of several hospitals: noisy sums, or a critic trained by noisy steps, each paid before.
 
 The hospital does not follow the coordinator's plan: it answers as many measurements as it has reserved, whatever they
-ask, with noise for as many tables as they have.
+ask, with noise for as many tables as they have, and trains a critic for as many rounds.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from flwr.app import MetricRecord
 
+from clients import admission
 from clients.replies import put_arrays, put_facts
 from study.protocol import ProtocolError
-from synth.encoding import Bins
+from synth.encoding import Bins, Encoder
 from synth.federated import most_tables
 from synth.hospital_table import admit_hospital
 from synth.measurement import Measurement
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Synthesis:
-    """The answers of one visit to a study that has no model."""
+    """The answers of one visit to a study that makes rows."""
 
     def __init__(self, visit: Visit) -> None:
         """Take the visit; nothing is read before it is asked for."""
@@ -49,7 +51,8 @@ class Synthesis:
         """Add the noisy counts of what is asked, charged before a patient is counted.
 
         Raises:
-            ProtocolError: what is asked is no measurement of the study's table; nothing was charged.
+            ProtocolError: what is asked is no measurement of the study's table, or its generator is not made of counts;
+                nothing was charged.
             ValueError: the run has charged all that it reserved; nothing was counted.
         """
         from privacy.ledger import Ledger
@@ -75,6 +78,41 @@ class Synthesis:
             release = asked.count(patients, Spending(account, event))
         put_arrays(content, "noised", {"sums": np.concatenate(release.tables)})
 
+    def put_round(self, content: RecordDict) -> None:
+        """Train the critic that came against the generator that came, for a round that is charged before, and add both.
+
+        Raises:
+            ProtocolError: the study's generator has no critic, or what came is not the two; nothing was charged.
+            ValueError: the run has charged all that it reserved; nothing was trained.
+        """
+        from synth.generators.adversary import CriticPlan, Duel, critic_optimizer, patients_rows, train_critic
+
+        visit = self._visit
+        study, planned = visit.study, visit.plan
+        if study.measures:
+            raise ProtocolError("the study's generator is made of counts: it has no critic to train")
+        encoder = Encoder(study.synthesis.spec)
+        duel = Duel(encoder, seed=study.study.seed)
+        try:
+            duel.load(visit.arrays("arrays"))
+        except (KeyError, ValueError) as fault:
+            raise ProtocolError(f"what came is no critic with its generator: {fault}") from None
+        rows = patients_rows(encoder.encode(self.table.rows), self.table.owner)
+        assert planned.noise_multiplier is not None  # a synthesis without differential privacy is no study
+        plan = CriticPlan(planned.sampling_rate, planned.patients, planned.noise_multiplier, study.privacy.clip_norm)
+        admission.charge(visit.hospital, planned, run=visit.run)
+        report = train_critic(
+            duel,
+            rows,
+            plan,
+            optimizer=critic_optimizer(duel, learning_rate=study.training.learning_rate),
+            steps=planned.steps,
+            noise=visit.noise(str(visit.round)),
+            rng=np.random.default_rng([study.study.seed, visit.round, *visit.hospital.name.encode()]),
+        )
+        put_arrays(content, "arrays", duel.arrays())
+        content["metrics"] = MetricRecord({"patients": planned.patients, "steps": report.steps})
+
     @property
     def _bins(self) -> Bins:
         agreed = self._visit.study.synthesis
@@ -82,6 +120,8 @@ class Synthesis:
 
     def _asked(self) -> Measurement:
         study = self._visit.study
+        if not study.measures:
+            raise ProtocolError("the study's generator is not made of counts: nothing is measured")
         try:
             asked = Measurement.from_arrays(self._visit.arrays("measurement"), self._bins)
         except (KeyError, ValueError) as fault:

@@ -59,8 +59,8 @@ class Visit:
         return open_work(self)
 
     @cached_property
-    def measuring(self) -> Synthesis:
-        """The counting of this hospital's table.
+    def synthesis(self) -> Synthesis:
+        """What this hospital does with its table.
 
         Raises:
             ProtocolError: the study trains a model.
@@ -68,13 +68,13 @@ class Visit:
         from clients.synthesis import Synthesis
 
         if not self.study.synthesises:
-            raise ProtocolError("only a study of synthesis asks for measurements")
+            raise ProtocolError("only a study of synthesis asks of a table")
         return Synthesis(self)
 
     @property
     def offer(self) -> Offer:
         """What the hospital brings to the study."""
-        return self.measuring if self.study.synthesises else self.work
+        return self.synthesis if self.study.synthesises else self.work
 
     @cached_property
     def plan(self) -> Plan:

@@ -60,7 +60,7 @@ def open_work(visit: Visit) -> Work:
         ProtocolError: the study trains no model.
     """
     if visit.study.synthesises:
-        raise ProtocolError("a study of synthesis has no model: it is asked for measurements only")
+        raise ProtocolError("a study of synthesis has no model that could be judged")
     if family_of(visit.study.task.name) == "prediction":
         from clients.prediction import Prediction
 

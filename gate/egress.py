@@ -131,6 +131,7 @@ _ANSWERS: dict[tuple[str, str], dict[str, str]] = {
     ("query.close", "prediction"): {},
     ("query.admit", "synthesis"): {},
     ("query.measure", "synthesis"): {"noised": ""},
+    ("train", "synthesis"): {"arrays": "", "metrics": ""},
     ("query.close", "synthesis"): {},
 }
 _FACTS = {

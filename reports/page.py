@@ -133,13 +133,13 @@ side of the answer: {{ final.withheld|join(', ') }}; they are not in the pooled 
 """
 
 SYNTHESIS = """<h2>What was made</h2>
-<p>{{ final.rows }} rows by {{ final.generator }}, fitted to noisy counts of {{ final.hospitals|length }} hospitals together; the rows and their
+<p>{{ final.rows }} rows by {{ final.generator }}, fitted to {{ "noisy counts" if counted else "the noisy steps of a critic" }} of {{ final.hospitals|length }} hospitals together; the rows and their
 record lie in the folder <code>{{ final.folder }}</code> beside this page. {{ final.turned_down }} drawn rows broke a rule of the specification and were
 drawn again. The specification is <code>{{ final.specification }}</code>.</p>
-<div class="wide"><table><caption>Columns: what the specification says publicly, and into how many groups the values fell where pairs were counted</caption>
-<thead><tr><th scope="col">column</th><th scope="col" class="text">kind</th><th scope="col">groups</th></tr></thead><tbody>
+<div class="wide"><table><caption>Columns: what the specification says publicly{{ ', and into how many groups the values fell where pairs were counted' if counted }}</caption>
+<thead><tr><th scope="col">column</th><th scope="col" class="text">kind</th>{% if counted %}<th scope="col">groups</th>{% endif %}</tr></thead><tbody>
 {% for column in final.columns %}<tr><th scope="row">{{ column.name }}</th><td class="text">{{ column.kind }}</td>
-<td>{{ final.groups[column.name] if final.groups else '–' }}</td></tr>{% endfor %}</tbody></table></div>
+{% if counted %}<td>{{ final.groups[column.name] }}</td>{% endif %}</tr>{% endfor %}</tbody></table></div>
 {% if final.pairs %}<div class="wide"><table><caption>Pairs that were counted together: rows were drawn along them, so other dependences are followed only as far as these carry
 them</caption><thead><tr><th scope="col">column</th><th scope="col" class="text">drawn given</th></tr></thead><tbody>
 {% for parent, child in final.pairs %}<tr><th scope="row">{{ child }}</th><td class="text">{{ parent }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}
@@ -177,7 +177,7 @@ bootstrap intervals{{ ', no table by code and no macro averages' if final.family
 {% set guaranteed = run.study.privacy.epsilon > 0 %}
 {% if guaranteed %}
 <p>The guarantee is differential privacy for each <strong>patient</strong> with all his or her records: whoever sees
-{{ 'every count and row' if synthesis else 'every model' }} this run released can hardly tell whether that patient was in the {{ "hospital's table" if synthesis else 'training data' }}. How hardly is epsilon:
+{{ 'every count, critic and row' if synthesis else 'every model' }} this run released can hardly tell whether that patient was in the {{ "hospital's table" if synthesis else 'training data' }}. How hardly is epsilon:
 smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }} at delta {{ run.study.privacy.delta }}.</p>
 {% else %}<p class="bad">This run gives no guarantee: it trained without differential privacy.</p>{% endif %}
 <div class="wide"><table><caption>What each hospital's patients paid for this run, and over all runs on its ledger</caption>
@@ -237,8 +237,8 @@ in a round, {{ '%.3g'|format(plan.study_noise_over_reach) }} times over the whol
 {% if troubled %}<div class="wide"><table><caption>Replies that were missing or rejected</caption><thead><tr><th scope="col">round</th><th scope="col" class="text">hospital</th>
 <th scope="col" class="text">how</th><th scope="col" class="text">why</th></tr></thead><tbody>
 {% for entry in troubled %}{% for gone in entry.absences %}<tr><th scope="row">{{ entry.round }}</th><td class="text">{{ gone.site }}</td><td class="text">{{ gone.kind }}</td><td class="text">{{ gone.reason }}</td></tr>{% endfor %}{% endfor %}</tbody></table></div>
-{% elif run.rounds %}<p>Every hospital delivered {{ 'the counts of each of the' if synthesis else 'a sound update in each of the' }} {{ run.rounds|length }}
-{{ 'measurements' if synthesis else 'rounds' }}.</p>{% endif %}{% endif %}
+{% elif run.rounds %}<p>Every hospital delivered {{ 'the counts of each of the' if synthesis and counted else 'a sound update in each of the' }} {{ run.rounds|length }}
+{{ 'measurements' if synthesis and counted else 'rounds' }}.</p>{% endif %}{% endif %}
 
 <h2>Settings and versions</h2>
 <p>Agreed study <code>{{ run.digest }}</code></p>

@@ -60,6 +60,7 @@ def render(record: Mapping[str, Any]) -> str:
         run=record,
         notes=reads_notes(record["study"]["task"]["name"]),
         synthesis=record["study"]["task"]["name"] == SYNTHESIS_TASK,
+        counted=record["study"].get("synthesis", {}).get("generator") == "marginals",
         metrics=METRICS,
         curve=_curve(record),
         outcomes=shown,

@@ -53,7 +53,7 @@ def main(grid: Grid, context: Context) -> None:
     log.info("run %s writes %s", context.run_id, archive.folder)
     try:
         if study.synthesises:
-            _synthesise(grid, study, archive)
+            _synthesise(grid, study, strategy, archive)
         else:
             _conduct(grid, study, strategy, archive)
     except BaseException as failure:
@@ -83,7 +83,7 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
             archive.note(privacy=_settle(grid, study, roster))
 
 
-def _synthesise(grid: Grid, study: Study, archive: Archive) -> None:
+def _synthesise(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
     """Make a cohort of the hospitals' tables; its rows are written only when its cost has been said."""
     from server.synthesis import keep_cohort, synthesise_together
 
@@ -93,7 +93,7 @@ def _synthesise(grid: Grid, study: Study, archive: Archive) -> None:
             roster = gather(grid, study)
             archive.note(sites=_sites(roster), absences=_absences(roster))
             roster.require(study.federation.quorum)
-        cohort = synthesise_together(grid, study, roster, archive)
+        cohort = synthesise_together(grid, study, strategy, roster, archive)
     finally:
         if roster is not None:
             archive.note(privacy=_settle(grid, study, roster))

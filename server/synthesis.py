@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -26,6 +26,7 @@ from synth.synthesis import FORMAT, RECORD, software, write_rows
 
 if TYPE_CHECKING:
     from flwr.serverapp import Grid
+    from flwr.serverapp.strategy import FedAvg
 
     from server.archive import Archive
     from server.exchange import Arrays
@@ -33,10 +34,20 @@ if TYPE_CHECKING:
     from study.protocol import Study
     from synth.cohort import Cohort
     from synth.federated import Tree
-    from synth.generators.marginals import FittedMarginals
+    from synth.generators import Fitted
     from synth.measurement import Measurement
 
 FOLDER = "cohort"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A generator that was fitted to several hospitals."""
+
+    fitted: Fitted
+    hospitals: list[str]  # whose patients are behind it
+    pairs: tuple[tuple[str, str], ...]  # of columns that were counted together
+    groups: dict[str, int]  # of each column where pairs were counted
 
 
 class Measuring:
@@ -89,14 +100,31 @@ class Measuring:
         return sound
 
 
-def synthesise_together(grid: Grid, study: Study, roster: Roster, archive: Archive) -> Cohort:
-    """Measure, fit and draw the consortium's cohort.
+def synthesise_together(grid: Grid, study: Study, strategy: FedAvg, roster: Roster, archive: Archive) -> Cohort:
+    """Fit the study's generator to all hospitals and draw their cohort.
 
     Raises:
         StudyFailed: too few hospitals answered, or hardly a drawn row obeys the specification's rules.
     """
-    agreed = study.synthesis
-    spec = agreed.spec
+    if study.measures:
+        made = _measure(grid, study, roster, archive)
+    else:
+        from server.duel import train_together
+
+        made = Made(*train_together(grid, study, strategy, roster, archive), (), {})
+    rng = np.random.default_rng(study.study.seed)
+    with archive.timed("drawing"):
+        try:
+            cohort = draw_cohort(made.fitted, study.synthesis.spec, rows=study.synthesis.rows, rng=rng)
+        except ValueError as fault:
+            raise StudyFailed(str(fault)) from None
+    archive.note(final=_answer(study, made, cohort))
+    return cohort
+
+
+def _measure(grid: Grid, study: Study, roster: Roster, archive: Archive) -> Made:
+    """Add the hospitals' noisy counts and make a tree of them."""
+    agreed, spec = study.synthesis, study.synthesis.spec
     terms = Together(spec, Bins(spec, agreed.bins), cast("Tree", agreed.tree), agreed.merge_below)
     noise = max(float(site.plan["noise_multiplier"]) for site in roster.sites)
     measuring = Measuring(grid, study, roster)
@@ -105,41 +133,35 @@ def synthesise_together(grid: Grid, study: Study, roster: Roster, archive: Archi
             fitted = fit_together(terms, measuring.ask, noise=noise, statement=PrivacyStatement.none(steps=0))
     finally:
         archive.note(rounds=measuring.rounds)
-    rng = np.random.default_rng(study.study.seed)
-    with archive.timed("drawing"):
-        try:
-            cohort = draw_cohort(fitted, spec, rows=agreed.rows, rng=rng)
-        except ValueError as fault:
-            raise StudyFailed(str(fault)) from None
-    archive.note(final=_answer(study, measuring, fitted, cohort))
-    return cohort
+    return Made(
+        fitted,
+        [site.name for site in measuring.roster.sites],
+        tuple((spec.names[edge.parent], spec.names[edge.child]) for edge in fitted.edges),
+        {name: int(group.max()) + 1 for name, group in zip(spec.names, fitted.groups, strict=True)},
+    )
 
 
 def keep_cohort(cohort: Cohort, study: Study, archive: Archive) -> None:
     """Write the cohort's rows and their record into the run's directory, when it has been said what they cost.
 
-    The statement is that of the dearest hospital, which holds for every patient behind the rows: all charge the same
-    releases with the same noise, also one that fell silent before it could say so.
+    The statement is that of the dearest hospital, which holds for every patient behind the rows.
 
     Raises:
-        StudyFailed: no hospital said what it cost; nothing is written.
+        StudyFailed: a hospital has not said what it cost; nothing is written.
     """
     final, paid = archive.record["final"], archive.record["privacy"]
-    statements = {name: paid[name]["statement"] if name in paid else None for name in final["hospitals"]}
-    said = [statement for statement in statements.values() if statement is not None]
-    if not said:
-        raise StudyFailed("no hospital has said what the cohort cost its patients, so its rows are not kept")
-    dearest = max(said, key=lambda each: float(each["epsilon"]))
+    if silent := sorted(set(final["hospitals"]) - paid.keys()):
+        raise StudyFailed(
+            f"{', '.join(silent)} did not say what the cohort cost the patients there, so its rows are not kept"
+        )
+    statements = {name: paid[name]["statement"] for name in final["hospitals"]}
+    dearest = max(statements.values(), key=lambda each: float(each["epsilon"]))
     words = PrivacyStatement(**{**dearest, "not_covered": tuple(dearest["not_covered"])})
     record = {
         "format": FORMAT,
         "generator": {
             "name": study.synthesis.generator,
-            "settings": {
-                "bins": study.synthesis.bins,
-                "merge_below": study.synthesis.merge_below,
-                "tree": study.synthesis.tree,
-            },
+            "settings": _settings(study),
             "licence": "",
         },
         "seed": study.study.seed,
@@ -160,7 +182,21 @@ def keep_cohort(cohort: Cohort, study: Study, archive: Archive) -> None:
     (folder / RECORD).write_text(text, encoding="utf-8")
 
 
-def _answer(study: Study, measuring: Measuring, fitted: FittedMarginals, cohort: Cohort) -> dict[str, Any]:
+def _settings(study: Study) -> dict[str, Any]:
+    """What the generator was told."""
+    if study.measures:
+        told = study.synthesis
+        return {"bins": told.bins, "merge_below": told.merge_below, "tree": told.tree}
+    return {
+        "batch": study.training.batch_patients,
+        "local_epochs": study.training.local_epochs,
+        "rounds": study.federation.rounds,
+        "learning_rate": study.training.learning_rate,
+        "clip_norm": study.privacy.clip_norm,
+    }
+
+
+def _answer(study: Study, made: Made, cohort: Cohort) -> dict[str, Any]:
     spec = study.synthesis.spec
     return {
         "family": "synthesis",
@@ -169,8 +205,8 @@ def _answer(study: Study, measuring: Measuring, fitted: FittedMarginals, cohort:
         "rows": len(cohort.rows),
         "turned_down": cohort.turned_down,
         "columns": [asdict(column) for column in spec.columns],
-        "pairs": [[spec.names[edge.parent], spec.names[edge.child]] for edge in fitted.edges],
-        "groups": {name: int(group.max()) + 1 for name, group in zip(spec.names, fitted.groups, strict=True)},
+        "pairs": [list(pair) for pair in made.pairs],
+        "groups": made.groups,
         "specification": spec_digest(spec),
-        "hospitals": [site.name for site in measuring.roster.sites],
+        "hospitals": made.hospitals,
     }

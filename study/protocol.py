@@ -247,7 +247,7 @@ class Privacy:
 class Synthesis:
     """Which rows are made of the hospitals' tables; only task.name = "synthesis" reads it."""
 
-    generator: Annotated[str, Choice(("marginals",))]
+    generator: Annotated[str, Choice(("marginals", "dp-gan"))]
     specification: str  # the confirmed specification of every hospital's table, as TOML
     rows: Count  # of the cohort
     patient_rows: Count  # rows of one patient that count, each one over this number
@@ -353,6 +353,11 @@ class Study:
             if value:
                 raise ProtocolError(f"{key} = {value!r} is of studies that train a model: leave it out of a synthesis")
         spec = self.synthesis.spec
+        if not self.measures and self.federation.strategy != "fedavg":
+            raise ProtocolError(
+                f"federation.strategy = {self.federation.strategy!r} remembers models or limits how they train, and a "
+                "generator changes between rounds: choose fedavg for synthesis.generator = 'dp-gan'"
+            )
         if self.synthesis.tree == "target" and not spec.target:
             raise ProtocolError("synthesis.tree = 'target' needs a specification that names a target")
 
@@ -362,9 +367,14 @@ class Study:
         return self.task.name == SYNTHESIS
 
     @property
+    def measures(self) -> bool:
+        """Whether the study makes its rows of counts; the other generator is trained round by round, as models are."""
+        return self.synthesises and self.synthesis.generator == "marginals"
+
+    @property
     def charges(self) -> int:
         """How many times each hospital is charged for what it sends besides counts and metrics."""
-        if not self.synthesises:
+        if not self.measures:
             return self.federation.rounds
         from synth.federated import measurements
 

@@ -18,7 +18,7 @@ noise in the critic alone; Bie, Kamath & Zhang 2023 (arXiv 2302.02936), this los
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from privacy.noise import poisson_sample
 from synth.generators.networks import Critic, Generator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -98,6 +98,21 @@ class Duel(torch.nn.Module):
             drawn = torch.softmax((logits + gumbel) / _TEMPERATURE, dim=1)
             parts.append(drawn if kind == "choice" else drawn[:, :1])
         return torch.cat(parts, dim=1)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Returns both networks' states, by name."""
+        return {name: tensor.detach().numpy().copy() for name, tensor in self.state_dict().items()}
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Takes the states that `arrays` gave.
+
+        Raises:
+            ValueError: one is missing, is none of theirs, or has another shape.
+        """
+        own = self.state_dict()
+        if arrays.keys() != own.keys() or any(arrays[name].shape != tuple(own[name].shape) for name in own):
+            raise ValueError("the arrays are not those of this critic and generator")
+        self.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
 
     def settled(self, rng: np.random.Generator) -> Duel:
         """Returns the pair with the generator ready to draw: its norms those of many batches, no longer of each."""

@@ -282,3 +282,68 @@ def test_a_study_file_may_name_the_file_of_the_specification(tmp_path):
     (tmp_path / "spec.toml").unlink()
     with pytest.raises(ProtocolError, match="cannot be read"):
         read_settings(preset)
+
+
+GAN = {
+    "synthesis__generator": "dp-gan",
+    "federation__rounds": 3,
+    "training__batch_patients": 50,
+    "training__local_epochs": 1.0,
+    "training__learning_rate": 0.002,
+}
+
+
+def test_a_gan_of_several_hospitals_pays_for_its_critics_steps_and_for_nothing_else(tables):
+    record = tables.synthesise(**GAN)
+    assert record["status"] == "completed", record["reason"]
+    rows = cohort(record)
+    assert len(rows) == 600
+    assert [c for c in check_table(rows.assign(patient=range(600)), spec_from(tomllib.loads(SPEC))) if c.fatal] == []
+    for number, patients in enumerate((400, 300, 300)):
+        plan = record["sites"][number]["plan"]
+        assert plan["sampling_rate"] == 50 / patients
+        charged = [row.event for row in tables.ledger(number) if row.kind == "charge"]
+        assert [event.steps for event in charged] == [patients // 50] * 3
+        assert {(event.sampling_rate, event.noise_multiplier) for event in charged} == {
+            (plan["sampling_rate"], plan["noise_multiplier"])
+        }
+        stated = record["privacy"][f"ward-{number + 1}"]["statement"]
+        assert epsilon(charged, delta=1e-4) == pytest.approx(stated["epsilon"])
+        assert 7.9 < stated["epsilon"] <= 8.0
+        assert stated["clip_norm"] == 1.0
+    kept = json.loads((Path(record["folder"]) / "cohort" / "cohort-record.json").read_text(encoding="utf-8"))
+    assert kept["generator"]["name"] == "dp-gan"
+    page = (Path(record["folder"]) / "report.html").read_text(encoding="utf-8")
+    assert "the noisy steps of a critic of 3 hospitals" in page
+
+
+def test_what_a_hospital_makes_of_the_generator_is_thrown_away(tables):
+    from flwr.app import Array
+
+    from server.laboratory import client_application
+
+    application, came = client_application(), []
+
+    def meddling(message, context):
+        reply = application(message, context)
+        if message.metadata.message_type.startswith("train"):
+            record = message.content.array_records["arrays"]
+            came.append({name: array.numpy() for name, array in record.items()})
+            answered = reply.content.array_records["arrays"]
+            for name in list(answered):
+                if name.startswith("generator.") and answered[name].numpy().dtype == np.float32:
+                    answered[name] = Array(np.full_like(answered[name].numpy(), 1e3))
+        return reply
+
+    assert tables.synthesise(meddling, **GAN)["status"] == "completed"
+    assert len(came) == 9
+    assert max(np.abs(arrays[n]).max() for arrays in came for n in arrays if n.endswith("weight")) < 100
+
+
+def test_a_gan_is_averaged_plainly_and_asked_for_no_counts(tables):
+    with pytest.raises(ProtocolError, match="choose fedavg"):
+        tables.study(**ASKED | GAN | {"federation__strategy": "fedadam"})
+    refuse_all(tables, 'strategies = ["*"]', 'strategies = ["krum"]')
+    record = tables.synthesise(**GAN)
+    assert record["status"] == "refused"
+    assert "does not allow the strategy fedavg" in record["reason"]
