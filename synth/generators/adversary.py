@@ -100,19 +100,23 @@ class Duel(torch.nn.Module):
         return torch.cat(parts, dim=1)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Returns both networks' states, by name."""
-        return {name: tensor.detach().numpy().copy() for name, tensor in self.state_dict().items()}
+        """Returns both networks' weights and norms, by name; how many batches a norm has seen matters to nobody."""
+        return {
+            name: tensor.detach().numpy().copy()
+            for name, tensor in self.state_dict().items()
+            if not name.endswith("num_batches_tracked")
+        }
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Takes the states that `arrays` gave.
+        """Takes what `arrays` gave.
 
         Raises:
             ValueError: one is missing, is none of theirs, or has another shape.
         """
-        own = self.state_dict()
-        if arrays.keys() != own.keys() or any(arrays[name].shape != tuple(own[name].shape) for name in own):
+        own = self.arrays()
+        if arrays.keys() != own.keys() or any(arrays[name].shape != own[name].shape for name in own):
             raise ValueError("the arrays are not those of this critic and generator")
-        self.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+        self.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()}, strict=False)
 
     def settled(self, rng: np.random.Generator) -> Duel:
         """Returns the pair with the generator ready to draw: its norms those of many batches, no longer of each."""
