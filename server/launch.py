@@ -175,6 +175,6 @@ def _await_superlink(process: subprocess.Popen[bytes], port: int, log: Path) -> 
 
 
 def _count_hospitals(study: Study) -> int:
-    from clinical.events import list_hospitals
+    from study.network import network_hospitals
 
-    return len(list_hospitals(Path(study.data.network))) if study.data.network else study.data.hospitals
+    return len(network_hospitals(study, Path(study.data.network))) if study.data.network else study.data.hospitals

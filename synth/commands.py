@@ -45,6 +45,7 @@ def spec(
 @app.command()
 def check(spec: Annotated[Path, typer.Argument(help="A specification in TOML.")], table: Table) -> None:
     """Say where TABLE contradicts SPEC, one line each with counts and no cell; exit 1 if it does."""
+    from synth.plan import spec_digest
     from synth.spec import check_table, read_spec
     from synth.tables import read_table
 
@@ -55,6 +56,7 @@ def check(spec: Annotated[Path, typer.Argument(help="A specification in TOML.")]
     if found:
         raise typer.Exit(1)
     typer.echo(f"no contradiction{'' if read.confirmed else '; the specification is not confirmed yet'}")
+    typer.echo(f"fingerprint {spec_digest(read)}")
 
 
 @app.command()

@@ -17,6 +17,7 @@ import numpy as np
 
 from privacy.manifest import checksum
 from synth.account import Account
+from synth.admission import count_patients
 from synth.cohort import draw_cohort
 from synth.generators import Resumable
 from synth.plan import spec_digest
@@ -25,6 +26,8 @@ from synth.tables import read_table, write_rows
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    import pandas as pd
 
     from privacy.ledger import Ledger
     from privacy.statement import PrivacyStatement
@@ -50,7 +53,8 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
 
     Raises:
         FileExistsError: the folder holds something.
-        ValueError: as the plan's generator's `fit` and `draw_cohort`.
+        ValueError: as the plan's generator's `fit` and `draw_cohort`, or the table has fewer patients than the site
+            asks for.
 
     Guarantee:
         A private fit is charged to the ledger before its rows exist. The folder holds rows and a record, no model. A
@@ -59,9 +63,13 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not empty: name a new folder")
     fit_rng, draw_rng = (np.random.default_rng(part) for part in np.random.SeedSequence(plan.seed).spawn(2))
+    table = read_table(plan.table)
+    if plan.site is not None:
+        delta = plan.allowance.delta if plan.allowance else None
+        plan.site.policy.require_patients(count_patients(table, plan.spec), delta=delta)
     with _ledger(plan) as ledger:
         account = _account(plan, ledger)
-        fitted = _fit(plan, fit_rng, account, out.with_name(out.name + ".unfinished"))
+        fitted = _fit(plan, table, fit_rng, account, out.with_name(out.name + ".unfinished"))
     rng = draw_rng if seed is None else np.random.default_rng(seed)
     drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
     out.mkdir(parents=True, exist_ok=True)
@@ -71,9 +79,10 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
     return fitted.statement
 
 
-def _fit(plan: Plan, rng: np.random.Generator, account: Account | None, unfinished: Path) -> Fitted:
+def _fit(
+    plan: Plan, table: pd.DataFrame, rng: np.random.Generator, account: Account | None, unfinished: Path
+) -> Fitted:
     """Fits the plan's generator; one that can be cut off keeps what it needs to go on beside the cohort's folder."""
-    table = read_table(plan.table)
     if not isinstance(plan.generator, Resumable):
         return plan.generator.fit(table, plan.spec, rng=rng, privacy=account)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +103,7 @@ def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> di
         "run": plan.run,
         "privacy": asdict(statement),
         "statement": str(statement),
-        "software": {"python": platform.python_version()} | _versions(),
+        "software": software(),
     }
 
 
@@ -103,8 +112,9 @@ def _settings(plan: Plan) -> dict[str, Any]:
     return asdict(plan.generator)  # type: ignore[call-overload,no-any-return]  # generators are dataclasses
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def software() -> dict[str, str]:
+    """Returns the versions of what made a cohort."""
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -28,6 +28,7 @@ GENERATORS = {
     "independent": ("independent", "Independent"),
     "gan": ("gan", "Gan"),
     "bt-gan": ("bt_gan", "BtGan"),
+    "dp-gan": ("dp_gan", "DpGan"),
     "copula": ("sdv", "Copula"),
     "ctgan": ("sdv", "Ctgan"),
     "tvae": ("sdv", "Tvae"),

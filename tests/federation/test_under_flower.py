@@ -128,3 +128,28 @@ def test_an_outcome_is_predicted_under_flower_and_its_own_metric_is_said(intensi
     first, *_ = done.stdout.strip().splitlines()
     assert first.startswith("mean absolute error ")
     assert "hospitals alone" in first
+
+
+def test_a_cohort_of_several_tables_is_made_under_flower(tmp_path):
+    from tests.federation.tables import SPEC, write_network
+
+    write_network(tmp_path / "hospitals", sizes=(150, 150))
+    (tmp_path / "spec.toml").write_text(SPEC, encoding="utf-8")
+    study = tmp_path / "study.toml"
+    study.write_text(
+        '[task]\nname = "synthesis"\n[synthesis]\nspecification = "spec.toml"\nrows = 50\n'
+        "[privacy]\nepsilon = 5.0\ndelta = 1e-4\n[federation]\nwait-seconds = 20.0\n",
+        encoding="utf-8",
+    )
+    places = ("--network", str(tmp_path / "hospitals"), "--output", str(tmp_path / "runs"))
+    done = wardround("run", str(study), *places)
+    assert done.returncode == 0, done.stderr
+    first, second, _ = done.stdout.strip().splitlines()
+    assert first.startswith("50 rows of 2 hospitals: ")
+    assert second.startswith("epsilon at most 5 at delta 0.0001 for every patient")
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert sorted(path.name for path in (folder / "cohort").iterdir()) == [
+        "cohort-record.json",
+        "cohort.csv",
+        "cohort.parquet",
+    ]
