@@ -36,13 +36,17 @@ def score(
     Exits 0 where the gate would release, 1 where it refuses and 3 where the evidence does not decide.
     """
     from synth.gate import EXIT_CODES
+    from synth.related_evidence import score_folders
 
     if output is not None and output.exists():
         raise FileExistsError(f"{output} exists: name another file")
-    _, judgement, record = _judge((training, synthetic, holdout, spec), thresholds, seed)
+    if training.is_dir():
+        record = score_folders((training, synthetic, holdout, spec), thresholds, seed, told=typer.echo)
+    else:
+        _, _, record = _judge((training, synthetic, holdout, spec), thresholds, seed)
     if output is not None:
         output.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    raise typer.Exit(EXIT_CODES[judgement.decision])
+    raise typer.Exit(EXIT_CODES[record["decision"]])
 
 
 def release(

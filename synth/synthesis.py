@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synth.account import Account
-from synth.cohort import draw_cohort
+from synth.cohort import draw_cohort, draw_related
 from synth.plan import spec_digest
+from synth.related_tables import read_tables
+from synth.relations import RelatedSpec
+from synth.spec import TableSpec
 from synth.tables import read_table
 
 if TYPE_CHECKING:
@@ -28,11 +31,11 @@ if TYPE_CHECKING:
 
     from privacy.ledger import Ledger
     from privacy.statement import PrivacyStatement
-    from synth.cohort import Cohort
+    from synth.cohort import Cohort, RelatedCohort
     from synth.plan import Plan
 
 FORMAT = "wardround-cohort-1"
-ROWS, TEXT, RECORD = "cohort.parquet", "cohort.csv", "cohort-record.json"
+NAME, RECORD = "cohort", "cohort-record.json"
 _PACKAGES = ("wardround", "numpy", "pandas", "torch", "sdv", "ctgan")
 
 
@@ -59,32 +62,44 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
     fit_rng, draw_rng = (np.random.default_rng(part) for part in np.random.SeedSequence(plan.seed).spawn(2))
     with _ledger(plan) as ledger:
         account = _account(plan, ledger)
-        fitted = plan.generator.fit(read_table(plan.table), plan.spec, rng=fit_rng, privacy=account)
+        read: Any = read_tables if isinstance(plan.spec, RelatedSpec) else lambda path, _: read_table(path)
+        generator: Any = plan.generator  # of the kind that the specification asks for, by `read_plan`
+        fitted = generator.fit(read(plan.table, plan.spec), plan.spec, rng=fit_rng, privacy=account)
     rng = draw_rng if seed is None else np.random.default_rng(seed)
-    drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
+    drawn: Cohort | RelatedCohort
+    if isinstance(plan.spec, RelatedSpec):
+        drawn = draw_related(fitted, plan.spec, patients=plan.rows, rng=rng)
+        tables = drawn.tables
+    else:
+        drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
+        tables = {NAME: drawn.rows}
     out.mkdir(parents=True, exist_ok=True)
-    write_rows(drawn.rows, out)
-    record = cohort_record(plan, drawn, fitted.statement)
+    for name, rows in tables.items():
+        write_rows(rows, out, name, text=isinstance(plan.spec, TableSpec))
+    statement: PrivacyStatement = fitted.statement
+    record = cohort_record(plan, drawn, statement)
     (out / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return fitted.statement
+    return statement
 
 
-def write_rows(rows: pd.DataFrame, out: Path) -> None:
-    """Writes a cohort's rows as parquet, without pandas' own notes, and as CSV."""
+def write_rows(rows: pd.DataFrame, out: Path, name: str = NAME, *, text: bool = True) -> None:
+    """Writes rows as NAME.parquet, without pandas' own notes, and as NAME.csv too where text is wanted."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None), out / ROWS)
-    rows.to_csv(out / TEXT, index=False, lineterminator="\n", date_format="%Y-%m-%d")
+    plain = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+    parquet.write_table(plain, out / f"{name}.parquet")
+    if text:
+        rows.to_csv(out / f"{name}.csv", index=False, lineterminator="\n", date_format="%Y-%m-%d")
 
 
-def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> dict[str, Any]:
+def cohort_record(plan: Plan, cohort: Cohort | RelatedCohort, statement: PrivacyStatement) -> dict[str, Any]:
     """Returns the record of a cohort: generator, settings, versions, specification and privacy."""
     return {
         "format": FORMAT,
         "generator": {"name": plan.name, "settings": _settings(plan), "licence": plan.generator.licence},
         "seed": plan.seed,
-        "rows": len(cohort.rows),
+        "rows": plan.rows,
         "turned_down": cohort.turned_down,
         "patient_rows": plan.allowance.patient_rows if plan.allowance else None,
         "specification": spec_digest(plan.spec),
