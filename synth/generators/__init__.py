@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 GENERATORS = {
     "marginals": ("marginals", "Marginals"),
     "independent": ("independent", "Independent"),
+    "autoregressive": ("autoregressive", "Autoregressive"),
     "copula": ("sdv", "Copula"),
     "ctgan": ("sdv", "Ctgan"),
     "tvae": ("sdv", "Tvae"),
 }
 # of several tables
 RELATED = {
+    "autoregressive": ("autoregressive", "AutoregressiveTables"),
     "health-gym": ("health_gym", "HealthGym"),
     "par": ("sdv_par", "Par"),
 }

@@ -62,9 +62,9 @@ class HealthGym:
         checkpoint: file from which an interrupted fit goes on; "" for none.
     """
 
-    steps: int = 1500
+    steps: int = 300
     batch: int = 128
-    hidden: int = 96
+    hidden: int = 64
     rate: float = 0.001
     matching: float = 10.0
     patience: int = 12
@@ -138,7 +138,7 @@ class _Coded:
     def shape(self, *, hidden: int) -> Shape:
         from synth.generators.series_networks import Shape
 
-        stride = 2
+        stride = 4
         return Shape(
             steps=-(-self.series.most_rows // stride) * stride,
             owners=tuple(self.hourly.owners.tolist()),

@@ -88,18 +88,15 @@ def moments(cohort: Sequences, owners: Tensor, static_owners: Tensor) -> Moments
     """Returns the moments of a cohort; owners as for `summaries`, of series and of static channels."""
     found = summaries(cohort, owners)
     here, left = found["here"], found["left"]
-    known = cohort.known[..., static_owners]
-    patients = torch.cat([found["level"], found["trend"], found["rate"], cohort.static, cohort.known], 1)
-    counted = torch.cat(
-        [
-            (found["count"] > 0).float(),
-            (found["count"] >= _FEWEST_HOURS).float(),
-            torch.ones_like(found["rate"]),
-            known,
-            torch.ones_like(cohort.known),
-        ],
-        1,
-    )
+    often = (found["count"] >= _FEWEST_HOURS).float()
+    sides = {
+        "level": (found["level"], (found["count"] > 0).float()),
+        "trend": (found["trend"], often),
+        "rate": (found["rate"], torch.ones_like(found["rate"])),
+        "static": (cohort.static, cohort.known[..., static_owners]),
+        "known": (cohort.known, torch.ones_like(cohort.known)),
+    }
+    patients, counted = (torch.cat([side[part] for side in sides.values()], 1) for part in (0, 1))
     numbers: dict[str, Tensor] = {}
     weights: dict[str, Tensor] = {}
 
@@ -111,6 +108,13 @@ def moments(cohort: Sequences, owners: Tensor, static_owners: Tensor) -> Moments
     keep("patients, mean", mean, count.diagonal())
     keep("patients, spread", torch.log(spread), count.diagonal())
     keep("patients, together", together, count)
+    for name in ("level", "trend"):
+        _, _, together, count = _of_columns(*sides[name])
+        keep(f"{name}, together", together, count)
+    typical = (found["trend"].detach() ** 2 * often).sum(0) / often.sum(0).clamp(min=1)
+    signs = torch.tanh(2 * found["trend"] / (typical.sqrt() + 1e-3)) * often
+    pairs = often.T @ often
+    keep("trend, same sign", signs.T @ signs / pairs.clamp(min=1), pairs)
     hours = torch.cat([cohort.values, cohort.present], 2).flatten(0, 1)
     alive = cohort.alive.unsqueeze(2).expand_as(cohort.present)
     _, _, together, count = _of_columns(hours, torch.cat([here, alive], 2).flatten(0, 1))

@@ -10,6 +10,7 @@ Source: Kuo et al. 2022 (arXiv 2203.06369), after Gulrajani et al. 2017 (arXiv 1
 from __future__ import annotations
 
 import copy
+import pickle
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 
 _CRITIC_STEPS = 5
 _GP = 10.0
+_WIDER = 2  # batches of the critic that the generator's moments are taken over
 _KEPT = 0.98  # of the average of weights, a step
 _STAGES = (0.25, 0.5, 1.0)  # of the horizon
-_LOOK_PATIENTS = 1024
+_LOOK_EVERY, _LOOK_PATIENTS = 25, 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +43,10 @@ class Schedule:
 
     Attributes:
         steps: of the generator, the most.
-        batch: patients a step of the critic; the generator's moments need twice as many.
+        batch: patients a step of the critic; the generator's moments need more.
         rate: of Adam, for both networks.
         matching: weight of the moments beside the critic's judgement.
         patience: looks without progress before the end; a look is taken every 25 steps.
-        every: steps between two looks.
     """
 
     steps: int
@@ -53,7 +54,6 @@ class Schedule:
     rate: float
     matching: float
     patience: int
-    every: int = 25
 
 
 @dataclass
@@ -148,7 +148,7 @@ def train(
         _climb(duel, training, real, stage)
         duel.step += 1
         told(1)
-        if duel.step % schedule.every == 0:
+        if duel.step % _LOOK_EVERY == 0:
             if stage == training.shape.steps:
                 _look(duel, training, real)
             if checkpoint is not None:
@@ -211,7 +211,7 @@ def _between(real: Sequences, made: Sequences, share: Tensor) -> Sequences:
 
 def _climb(duel: Duel, training: Training, real: Moments, steps: int) -> None:
     """One step of the generator, against the critic and towards the real moments."""
-    raw = duel.generator(2 * training.schedule.batch, steps, duel.rng)
+    raw = duel.generator(_WIDER * training.schedule.batch, steps, duel.rng)
     made = finished(raw, training.lengths, training.shape)
     parts = apart(training.moments_of(made), real)
     loss = -duel.critic(made).mean() + training.schedule.matching * torch.stack(list(parts.values())).sum()
@@ -249,5 +249,5 @@ def _keep(duel: Duel, file: Path) -> None:
 def _resume(duel: Duel, file: Path) -> None:
     try:
         duel.restore(torch.load(file, weights_only=True))
-    except (RuntimeError, KeyError, ValueError) as fault:
+    except (RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as fault:
         raise ValueError(f"{file.name} is the checkpoint of another training: remove it, or name another") from fault

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-FEWEST = 40  # patients, or hours, behind a number that is compared
+FEWEST = 100  # patients, or hours, behind a number that is compared: with fewer, chance alone moves one by .1
 _HOURS = 3  # cells behind a line
 _LAGS = (1, 6)
 _PAIRED = ("correlations of hours", "correlations of patients' means", "trend correlations", "cycle correlations")
