@@ -1,7 +1,8 @@
 """A last correction of a trained generator: each column gets the real distribution, and is measured as often as real.
 
-What a network draws is put in order, and read as if its order were the real one's. Ranks and with them rank
-correlations stay; the spread between patients relative to that within them stays as the network has it.
+What a network draws is put in order, and read as if its order were the real one's. Between the two, levels of patients
+and what is left of their hours are stretched to the real spreads, each by one factor a column: who lies above whom
+stays, and so do correlations between patients and within them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _KNOTS = 201
 _FARTHEST = 3.0
+_LEAST = 1e-3  # spread below which nothing is stretched
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,16 @@ class Corrections:
         presence: of each series column, the score above which it is measured.
         static: of each static channel, drawn values at evenly spaced shares; None for classes.
         hourly: of each series channel, likewise.
+        stretch: of each series channel, factors of patients' levels and of what is left, float32 [2, C].
+        again: as `hourly`, after the stretch.
     """
 
     knowledge: Tensor
     presence: Tensor
     static: tuple[NDArray[np.float64] | None, ...]
     hourly: tuple[NDArray[np.float64] | None, ...]
+    stretch: Tensor
+    again: tuple[NDArray[np.float64] | None, ...]
 
     @staticmethod
     def learn(raw: Raw, real: Sequences, shape: Shape, lengths: Lengths) -> Corrections:
@@ -57,8 +63,16 @@ class Corrections:
         rates = real.present.sum((0, 1)) / real.alive.sum()
         presence = _thresholds(raw.presence, alive, rates)
         present = (raw.presence > presence) & alive.unsqueeze(2)
-        hourly = _knots(raw.values, present[..., torch.tensor(shape.owners)], shape.classes)
-        return Corrections(knowledge, presence, static, hourly)
+        owners = torch.tensor(shape.owners)
+        here = present[..., owners].float()
+        hourly = _knots(raw.values, here > 0, shape.classes)
+        values = _scored(raw.values, hourly)
+        spreads = [_spreads(*each) for each in ((real.values, real.present[..., owners]), (values, here))]
+        stretch = torch.where(torch.minimum(*spreads) > _LEAST, spreads[0] / spreads[1].clamp(min=_LEAST), 1.0)
+        for begin, end in shape.classes:
+            stretch[:, begin:end] = 1.0
+        again = _knots(_stretched(values, here, stretch), here > 0, shape.classes)
+        return Corrections(knowledge, presence, static, hourly, stretch, again)
 
     def finished(self, raw: Raw, shape: Shape, lengths: Lengths) -> Sequences:
         """The corrected series of a raw draw."""
@@ -66,8 +80,29 @@ class Corrections:
             raw.values, raw.presence - self.presence, _scored(raw.static, self.static), raw.knowledge - self.knowledge
         )
         made = finished(shifted, lengths, shape)
-        values = _scored(raw.values, self.hourly) * made.present[..., torch.tensor(shape.owners)]
-        return replace(made, values=values)
+        here = made.present[..., torch.tensor(shape.owners)]
+        values = _stretched(_scored(raw.values, self.hourly), here, self.stretch)
+        return replace(made, values=_scored(values, self.again) * here)
+
+
+def _levels(values: Tensor, here: Tensor) -> Tensor:
+    """Means over what is here of each patient, [N, 1, C]; zero of nothing."""
+    return (values * here).sum(1, keepdim=True) / here.sum(1, keepdim=True).clamp(min=1)
+
+
+def _spreads(values: Tensor, here: Tensor) -> Tensor:
+    """Standard deviations of patients' levels and of what is left, [2, C]."""
+    level = _levels(values, here)
+    seen = (here.sum(1, keepdim=True) > 0).float()
+    mean = (level * seen).sum(0) / seen.sum(0).clamp(min=1)
+    between = (((level - mean) ** 2) * seen).sum((0, 1)) / seen.sum((0, 1)).clamp(min=1)
+    within = (((values - level) ** 2) * here).sum((0, 1)) / here.sum((0, 1)).clamp(min=1)
+    return torch.stack([between, within]).sqrt()
+
+
+def _stretched(values: Tensor, here: Tensor, stretch: Tensor) -> Tensor:
+    level = _levels(values, here)
+    return stretch[0] * level + stretch[1] * (values - level)
 
 
 def _thresholds(scores: Tensor, counted: Tensor, rates: Tensor) -> Tensor:
