@@ -62,7 +62,7 @@ def _check_header(path: Path) -> None:
 
 
 def write_rows(rows: pd.DataFrame, parquet: Path, csv: Path | None) -> None:
-    """Writes rows, twice where CSV is wanted, and nothing beside them: no index, statistics, notes of pandas or Arrow."""
+    """Writes rows, as CSV too where a file is named: no index, no statistics, no notes of pandas or Arrow."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
