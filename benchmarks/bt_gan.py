@@ -85,7 +85,7 @@ def main() -> None:
     for seed in range(given.seeds):
         training, holdout = split(table, spec, seed)
         for name, settings in (("gan", plain), ("bt-gan", fair)):
-            file = given.kept / f"{name}-{seed}.json"
+            file = given.kept / f"{name}-{given.steps}-{seed}.json"
             if not file.exists():
                 start = time.process_time()
                 fitted = make_generator(name, settings).fit(
