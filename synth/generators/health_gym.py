@@ -21,11 +21,10 @@ import numpy as np
 from clinical.progress import show_progress
 from privacy.statement import PrivacyStatement
 from synth.admission import refuse_private
-from synth.columns import Column
-from synth.generators.scales import Channels
 from synth.generators.seeding import lent_randomness
+from synth.generators.series_coding import Coding
 from synth.related_tables import admit_tables
-from synth.series import Grid, as_values, from_values, grid_of, table_of
+from synth.series import Grid, from_values, grid_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,11 +37,10 @@ if TYPE_CHECKING:
     from synth.generators.series_corrections import Corrections
     from synth.generators.series_moments import Sequences
     from synth.generators.series_networks import Raw, SeriesGenerator, Shape
-    from synth.relations import NamedTable, RelatedSpec
+    from synth.relations import RelatedSpec
 
     Array = NDArray[np.float64]
 
-_LENGTH = "hours of the stay"  # a static column beside the specification's
 _CHUNK = 256  # patients drawn at once
 _CORRECTING = 4096  # patients drawn to learn the corrections from
 _ALWAYS = 1e9  # above every threshold
@@ -96,7 +94,7 @@ class HealthGym:
         series = spec.one_series("health-gym")
         admitted = admit_tables(tables, spec)
         grid = grid_of(admitted, series)
-        coded = _Coded.learn(spec, series, admitted.patients, grid)
+        coded = Coding.learn(spec, series, admitted.patients, grid)
         shape = coded.shape(hidden=self.hidden)
         real = coded.sequences(admitted.patients, grid, shape.steps, rng)
         with lent_randomness(rng) as seed:
@@ -105,7 +103,7 @@ class HealthGym:
         corrections = Corrections.learn(raw, real, shape, coded.lengths)
         return FittedHealthGym(coded, shape, generator, corrections)
 
-    def _train(self, real: Sequences, shape: Shape, coded: _Coded, seed: int) -> SeriesGenerator:
+    def _train(self, real: Sequences, shape: Shape, coded: Coding, seed: int) -> SeriesGenerator:
         from synth.generators.series_training import Schedule, Training, train
 
         schedule = Schedule(
@@ -119,66 +117,6 @@ class HealthGym:
 
 
 @dataclass(frozen=True, slots=True)
-class _Coded:
-    """Columns as channels: of the series, and of patients with the length of their stay last."""
-
-    spec: RelatedSpec
-    series: NamedTable
-    hourly: Channels
-    static: Channels
-
-    @staticmethod
-    def learn(spec: RelatedSpec, series: NamedTable, patients: pd.DataFrame, grid: Grid) -> _Coded:
-        columns = (*spec.patients.spec.columns, Column(_LENGTH, "integer", low=1, high=series.most_rows))
-        values = _static_values(patients, grid, spec)
-        return _Coded(
-            spec, series, Channels.learn(series.measured, grid.cells), Channels.learn(columns, values[:, None])
-        )
-
-    def shape(self, *, hidden: int) -> Shape:
-        from synth.generators.series_networks import Shape
-
-        stride = 4
-        return Shape(
-            steps=-(-self.series.most_rows // stride) * stride,
-            owners=tuple(self.hourly.owners.tolist()),
-            columns=len(self.hourly.columns),
-            static_owners=tuple(self.static.owners.tolist()),
-            static_columns=len(self.static.columns),
-            classes=self.hourly.classes,
-            static_classes=self.static.classes,
-            hidden=hidden,
-            stride=stride,
-        )
-
-    def sequences(self, patients: pd.DataFrame, grid: Grid, steps: int, rng: np.random.Generator) -> Sequences:
-        """The cohort as tensors, filled up to a whole number of strides."""
-        import torch
-
-        from synth.generators.series_moments import Sequences
-
-        static = _static_values(patients, grid, self.spec)
-        filled = [(0, 0), (0, steps - self.series.most_rows), (0, 0)]
-        parts = (
-            np.pad(self.hourly.encode(grid.cells, rng), filled),
-            np.pad((~np.isnan(grid.cells)).astype(float), filled),
-            np.pad(grid.alive.astype(float), filled[:2]),
-            self.static.encode(static[:, None], rng)[:, 0],
-            (~np.isnan(static)).astype(float),
-        )
-        return Sequences(*(torch.from_numpy(part).float() for part in parts))
-
-    def lengths(self, static: torch.Tensor) -> torch.Tensor:
-        """Hours of each patient from static channels, int64 [N]."""
-        import torch
-
-        scale = self.static.scales[-1]
-        assert scale is not None
-        hours = np.rint(scale.decode(static[:, -1].numpy().astype(np.float64)))
-        return torch.from_numpy(np.clip(hours, 1, self.series.most_rows).astype(np.int64))
-
-
-@dataclass(frozen=True, slots=True)
 class FittedHealthGym:
     """A trained generator; it holds what it learned of patients, so it is never saved.
 
@@ -189,7 +127,7 @@ class FittedHealthGym:
         corrections: by which columns get the real distributions.
     """
 
-    coded: _Coded
+    coded: Coding
     shape: Shape
     generator: SeriesGenerator
     corrections: Corrections
@@ -228,7 +166,7 @@ def _drawn(generator: SeriesGenerator, shape: Shape, patients: int, rng: torch.G
     return Raw(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Raw)))
 
 
-def _never_missing(raw: Raw, coded: _Coded, *, high: float) -> Raw:
+def _never_missing(raw: Raw, coded: Coding, *, high: float) -> Raw:
     """Sets the scores of columns that may not be missing so high that nothing counts them as missing."""
     import torch
 
@@ -240,12 +178,6 @@ def _never_missing(raw: Raw, coded: _Coded, *, high: float) -> Raw:
         presence=torch.where(hourly, high, raw.presence),
         knowledge=torch.where(static, high, raw.knowledge),
     )
-
-
-def _static_values(patients: pd.DataFrame, grid: Grid, spec: RelatedSpec) -> Array:
-    """Patients' own columns and the length of their stay, float64 [N, Fs]."""
-    columns = [as_values(patients[column.name], column) for column in spec.patients.spec.columns]
-    return np.column_stack([*columns, grid.lengths])
 
 
 def _doubles(tensor: torch.Tensor) -> Array:

@@ -112,13 +112,15 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
 
 
 def test_health_gym_measures_and_ends_stays_as_real_ones_whatever_it_has_learned():
-    made = admit_tables(fitted("health-gym", "icu").sample(3000, np.random.default_rng(2)), ICU)
-    real = admit_tables(icu(), ICU)
+    tables = icu(150)
+    fit = make_related("health-gym", QUICK["health-gym"]).fit(tables, ICU, rng=np.random.default_rng(1), privacy=None)
+    real, made = (admit_tables(each, ICU) for each in (tables, fit.sample(2000, np.random.default_rng(2))))
     grids = [grid_of(each, ICU.tables[1]) for each in (real, made)]
     assert abs(grids[0].lengths.mean() - grids[1].lengths.mean()) < 0.3
     numbers = [compared(parts_of(grid), np.ones(len(grid.lengths))).numbers for grid in grids]
     np.testing.assert_allclose(numbers[0]["presence"], numbers[1]["presence"], atol=0.05)
     np.testing.assert_allclose(numbers[0]["mean"][0], numbers[1]["mean"][0], atol=2)
+    np.testing.assert_allclose(numbers[1]["between"][0] / numbers[0]["between"][0], 1, atol=0.2)
 
 
 def test_visits_follow_from_the_patient():
