@@ -347,3 +347,20 @@ def test_a_gan_is_averaged_plainly_and_asked_for_no_counts(tables):
     record = tables.synthesise(**GAN)
     assert record["status"] == "refused"
     assert "does not allow the strategy fedavg" in record["reason"]
+
+
+@pytest.mark.parametrize(("settings", "charges"), [({}, 3), (GAN, 3)])
+def test_a_hospital_learns_beforehand_what_a_cohort_would_cost(tables, settings, charges):
+    from clients.commands import _describe
+    from clients.forecast import forecast
+    from clients.hospital import locate
+
+    study = tables.study(**ASKED | settings)
+    answer = forecast(study, locate(study, {"data": str(tables.hospitals[0])}))
+    assert answer.refusal is None
+    assert 7.9 < answer.cost.alone <= 8.0
+    told = _describe(study, answer)
+    assert "patients in the table" in told
+    assert "none beside what the epsilon covers" in told
+    assert f"the study asks for {charges}" in told
+    assert not (tables.hospitals[0] / "ledger.db").exists()
