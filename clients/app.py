@@ -23,6 +23,7 @@ from clients.visit import Visit
 from clinical.notes import EncoderUnavailable
 from clinical.profile import ProfileError
 from privacy.ledger import BudgetExhausted
+from study.parcels import ParcelUnreadable, open_parcel, wrap
 from study.protocol import ProtocolError
 from synth.hospital_table import NoTable
 
@@ -33,7 +34,7 @@ log = logging.getLogger("wardround")
 app = ClientApp()
 
 # Their messages name keys, files and columns, never a cell, so they may leave as they are.
-REFUSALS = (PolicyRefusal, ProtocolError, BudgetExhausted, EncoderUnavailable, ProfileError, NoTable)
+REFUSALS = (PolicyRefusal, ProtocolError, BudgetExhausted, EncoderUnavailable, ProfileError, ParcelUnreadable, NoTable)
 
 
 def answering(handler: Callable[[Visit], RecordDict]) -> Callable[[Message, Context], Message]:
@@ -42,14 +43,14 @@ def answering(handler: Callable[[Visit], RecordDict]) -> Callable[[Message, Cont
     @functools.wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
-            content = handler(Visit(message, context))
+            content = handler(Visit(open_parcel(message), context))
         except REFUSALS as refusal:
             content = verdict("refused", reason=str(refusal))
         except Exception:
             number = secrets.token_hex(4)
             log.exception("internal error %s while answering %s", number, message.metadata.message_type)
             content = verdict("error", reason=f"internal error, local log id {number}")
-        return Message(content, reply_to=message)
+        return Message(wrap(content), reply_to=message)
 
     return answer
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from clients.policy import PolicyRefusal, read_policy
+from clinical.chain import ChainBroken, read_chain
 from gate.approvals import read_approvals
-from gate.chain import ChainBroken, read_chain
 from gate.egress import read_limits
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ def read_rules(site: Site) -> Rules:
 
     Raises:
         PolicyRefusal: one of them is missing or cannot be read.
-        gate.chain.ChainBroken: the approvals do not verify.
+        clinical.chain.ChainBroken: the approvals do not verify.
         clinical.events.ProfileError: the site's data are no hospital.
     """
     from clinical.events import ProfileError

@@ -22,7 +22,8 @@ from synth.cohort import draw_cohort
 from synth.encoding import Bins
 from synth.federated import Together, fit_together
 from synth.plan import spec_digest
-from synth.synthesis import FORMAT, RECORD, software, write_rows
+from synth.synthesis import FORMAT, RECORD, ROWS, TEXT, software
+from synth.tables import write_rows
 
 if TYPE_CHECKING:
     from flwr.serverapp import Grid
@@ -177,7 +178,7 @@ def keep_cohort(cohort: Cohort, study: Study, archive: Archive) -> None:
     }
     folder = archive.folder / FOLDER
     folder.mkdir()
-    write_rows(cohort.rows, folder)
+    write_rows(cohort.rows, folder / ROWS, folder / TEXT)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     (folder / RECORD).write_text(text, encoding="utf-8")
 

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privacy.manifest import checksum
 from synth.account import Account
 from synth.admission import count_patients
 from synth.cohort import draw_cohort
+from synth.generators import Resumable
 from synth.plan import spec_digest
-from synth.tables import read_table
+from synth.tables import read_table, write_rows
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from privacy.ledger import Ledger
     from privacy.statement import PrivacyStatement
     from synth.cohort import Cohort
+    from synth.generators import Fitted
     from synth.plan import Plan
 
 FORMAT = "wardround-cohort-1"
@@ -54,7 +57,8 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
             asks for.
 
     Guarantee:
-        A private fit is charged to the ledger before its rows exist. The folder holds rows and a record, no model.
+        A private fit is charged to the ledger before its rows exist. The folder holds rows and a record, no model. A
+        long fit without privacy keeps a file beside the folder while it runs, from which the same call goes on.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not empty: name a new folder")
@@ -64,23 +68,25 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
         delta = plan.allowance.delta if plan.allowance else None
         plan.site.policy.require_patients(count_patients(table, plan.spec), delta=delta)
     with _ledger(plan) as ledger:
-        fitted = plan.generator.fit(table, plan.spec, rng=fit_rng, privacy=_account(plan, ledger))
+        account = _account(plan, ledger)
+        fitted = _fit(plan, table, fit_rng, account, out.with_name(out.name + ".unfinished"))
     rng = draw_rng if seed is None else np.random.default_rng(seed)
     drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
     out.mkdir(parents=True, exist_ok=True)
-    write_rows(drawn.rows, out)
-    record = cohort_record(plan, drawn, fitted.statement)
+    write_rows(drawn.rows, out / ROWS, out / TEXT)
+    record = cohort_record(plan, drawn, fitted.statement) | {"files": checksum(out)}
     (out / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return fitted.statement
 
 
-def write_rows(rows: pd.DataFrame, out: Path) -> None:
-    """Writes a cohort's rows as parquet, without pandas' own notes, and as CSV."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    parquet.write_table(pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None), out / ROWS)
-    rows.to_csv(out / TEXT, index=False, lineterminator="\n", date_format="%Y-%m-%d")
+def _fit(
+    plan: Plan, table: pd.DataFrame, rng: np.random.Generator, account: Account | None, unfinished: Path
+) -> Fitted:
+    """Fits the plan's generator; one that can be cut off keeps what it needs to go on beside the cohort's folder."""
+    if not isinstance(plan.generator, Resumable):
+        return plan.generator.fit(table, plan.spec, rng=rng, privacy=account)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    return plan.generator.fit_kept(table, plan.spec, rng=rng, privacy=account, file=unfinished)
 
 
 def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> dict[str, Any]:
@@ -94,6 +100,7 @@ def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> di
         "patient_rows": plan.allowance.patient_rows if plan.allowance else None,
         "specification": spec_digest(plan.spec),
         "plan": plan.digest,
+        "run": plan.run,
         "privacy": asdict(statement),
         "statement": str(statement),
         "software": software(),

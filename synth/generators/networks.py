@@ -66,6 +66,13 @@ class Generator(nn.Module):
         raw: torch.Tensor = parts[-1] + self.links[-1](seen)
         return raw
 
+    def forget_norms(self) -> None:
+        """Makes the batches that follow in training mode, all with the same weight, the norms of evaluation."""
+        for norm in self.modules():
+            if isinstance(norm, nn.BatchNorm1d):
+                norm.reset_running_stats()
+                norm.momentum = None
+
 
 class Critic(nn.Module):
     """A perceptron that scores several rows together, so that rows all alike are seen for what they are.

@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from server import launch
 from tests.intensive_care import intensive_network
 
 __all__ = ["intensive_network"]  # a fixture
@@ -67,6 +69,18 @@ def test_a_run_that_fails_exits_1_and_keeps_its_record_and_log(consortium):
     (folder,) = consortium.runs.iterdir()
     assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "failed"
     assert (folder / "flower.log").stat().st_size > 0
+    assert launch._carrying(f"PYTEST_CURRENT_TEST={os.environ['PYTEST_CURRENT_TEST']}".encode()) == []
+
+
+def test_what_flower_leaves_behind_is_ended(monkeypatch):
+    monkeypatch.setattr(launch, "PATIENCE_SECONDS", (0.1, 0.1))
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    command, mark = [sys.executable, "-c", deaf], f"FLWR_HOME=/{uuid.uuid4()}"
+    environment = dict(os.environ) | dict([mark.split("=")])
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True) as left:
+        left.stdout.readline()
+        launch._end_orphans(mark.encode())
+        assert left.wait() == -signal.SIGKILL
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from clinical.site_policy import DEFAULT_POLICY, SIMULATED_POLICY
 from gate.border import EgressRefusal, Question
 from gate.egress import Limits, inspect, read_limits
 from tests.intensive_care import intensive_network
+from tests.parcels import open_application
 
 __all__ = ["intensive_network"]  # a fixture
 
@@ -56,14 +57,13 @@ class Recorded:
     """Every question and answer of a real study at real hospitals."""
 
     def __init__(self, hospitals: list[Path], study) -> None:
-        from clients.app import app as client_app
         from server.app import app as server_app
         from server.inprocess import conduct
 
-        self.exchanges = []
+        self.exchanges, application = [], open_application()
 
         def client(message, context):
-            reply = client_app(message, context)
+            reply = application(message, context)
             name = Path(context.node_config["data"]).name
             self.exchanges.append((name, message, reply.content))
             return reply
