@@ -142,19 +142,35 @@ class World:
         found["pairs"] = float(np.abs(association(parts[0]) - association(parts[1])).mean())
         return found
 
-    def arms(self) -> dict[str, dict[str, float]]:
-        found = {"real patients": self.measure(self.training)}
+    def alone(self, epsilon: float) -> dict[str, dict[str, float]]:
+        """Each hospital's own cohort: the mean over them, and that of the largest."""
+        found = [self.measure(self.fit("marginals", part, epsilon=epsilon)) for part in self.parts]
+        largest = max(range(len(found)), key=lambda h: len(self.parts[h]))
+        mean = {name: float(np.mean([each[name] for each in found])) for name in MEASURES}
+        return {"alone": mean, "alone, the largest": found[largest]}
+
+    def arms(self, kept: Path) -> None:
+        """Measure every arm that is not kept yet."""
+        found: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+
+        def keep(arms: dict[str, dict[str, float]]) -> None:
+            found.update(arms)
+            kept.write_text(json.dumps(found), encoding="utf-8")
+
+        if "real patients" not in found:
+            keep({"real patients": self.measure(self.training)})
         for epsilon in EPSILONS:
-            at = f"epsilon {epsilon:g}"
-            found[f"{at} | pooled"] = self.measure(self.fit("marginals", self.training, epsilon=epsilon))
+            at = f"epsilon {epsilon:g} | "
+            if f"{at}pooled" not in found:
+                keep({f"{at}pooled": self.measure(self.fit("marginals", self.training, epsilon=epsilon))})
             for tree in ("measured", "target"):
-                found[f"{at} | together, tree {tree}"] = self.measure(self.together(epsilon=epsilon, tree=tree))
-            alone = [self.measure(self.fit("marginals", part, epsilon=epsilon)) for part in self.parts]
-            found[f"{at} | alone"] = {name: float(np.mean([each[name] for each in alone])) for name in MEASURES}
-            largest = max(range(len(alone)), key=lambda h: len(self.parts[h]))
-            found[f"{at} | alone, the largest"] = alone[largest]
-            found[f"{at} | pooled, dp-gan"] = self.measure(self.fit("dp-gan", self.training, epsilon=epsilon))
-        return found
+                if f"{at}together, tree {tree}" not in found:
+                    cohort = self.together(epsilon=epsilon, tree=tree)
+                    keep({f"{at}together, tree {tree}": self.measure(cohort)})
+            if f"{at}alone" not in found:
+                keep({f"{at}{name}": measured for name, measured in self.alone(epsilon).items()})
+            if f"{at}pooled, dp-gan" not in found:
+                keep({f"{at}pooled, dp-gan": self.measure(self.fit("dp-gan", self.training, epsilon=epsilon))})
 
 
 def _fifths(values: np.ndarray, reference: np.ndarray, *, numeric: bool) -> np.ndarray:
@@ -179,17 +195,15 @@ def main() -> None:
     for name in given.tables:
         results = []
         for seed in range(given.seeds):
+            world = World(name, given.data, given.scratch.absolute(), seed)
+            world.scratch.mkdir(parents=True, exist_ok=True)
             kept = given.scratch / f"{name}-{seed}.json"
-            if not kept.is_file():
-                world = World(name, given.data, given.scratch.absolute(), seed)
-                world.scratch.mkdir(parents=True, exist_ok=True)
-                found = {"sizes": [len(part) for part in world.parts], "arms": world.arms()}
-                kept.write_text(json.dumps(found), encoding="utf-8")
+            world.arms(kept)
             results.append(json.loads(kept.read_text(encoding="utf-8")))
-        sizes = ", ".join(str(size) for size in results[0]["sizes"])
+        sizes = ", ".join(str(len(part)) for part in world.parts)
         shown = Table("cohort of", *MEASURES, title=f"{name}: hospitals of {sizes} patients, {len(results)} seeds")
-        for arm in results[0]["arms"]:
-            shown.add_row(arm, *(_shown([each["arms"][arm][measure] for each in results]) for measure in MEASURES))
+        for arm in sorted(results[0], key=lambda arm: (arm.startswith("epsilon"), arm.partition(" | ")[0])):
+            shown.add_row(arm, *(_shown([each[arm][measure] for each in results]) for measure in MEASURES))
         Console(width=120).print(shown)
 
 

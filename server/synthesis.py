@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from flwr.app import RecordDict
 
+from privacy.manifest import checksum
 from privacy.statement import PrivacyStatement
 from server.counts import noised_sums
 from server.exchange import array_record, ask
@@ -171,6 +172,7 @@ def keep_cohort(cohort: Cohort, study: Study, archive: Archive) -> None:
         "patient_rows": study.synthesis.patient_rows,
         "specification": final["specification"],
         "plan": study.digest(),
+        "run": archive.record["run"],  # also in each hospital's ledger
         "privacy": dearest,
         "statement": str(words),
         "hospitals": statements,
@@ -179,7 +181,7 @@ def keep_cohort(cohort: Cohort, study: Study, archive: Archive) -> None:
     folder = archive.folder / FOLDER
     folder.mkdir()
     write_rows(cohort.rows, folder / ROWS, folder / TEXT)
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(record | {"files": checksum(folder)}, indent=2, ensure_ascii=False) + "\n"
     (folder / RECORD).write_text(text, encoding="utf-8")
 
 

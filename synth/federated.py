@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 Tree = Literal["measured", "target"]
 
 _PARTS = 5  # groups of a column, at most, where all pairs are measured
+_RARE = 0.05  # share of the patients below which a group weighs no more
 _CLEAR = 2.0  # and so coarse that a cell holds about so many deviations of their noise
 
 
@@ -155,12 +156,19 @@ def _association(noisy: NDArray[np.float64], expected: NDArray[np.float64], devi
     """Chi-squared of a noisy table against independence, in expectation free of the noise; may be negative.
 
     Only the interaction is looked at: what lies in the table's margins is noise, for the margins are known better.
+    Cells of rare groups weigh no more than those of a twentieth of the patients, since their noise would as well.
     """
-    apart = noisy - expected
-    apart = apart - apart.mean(axis=0) - apart.mean(axis=1, keepdims=True) + apart.mean()
-    freedom = int(apart.shape[0] - 1) * int(apart.shape[1] - 1)
-    energy = float(np.square(apart).sum()) - freedom * deviation**2
-    return float(energy * apart.size / expected.sum())
+    total = float(expected.sum())
+    scales, weights, noise = [], [], deviation**2 / total
+    for axis in (1, 0):
+        share = expected.sum(axis=axis) / total
+        scale = np.eye(len(share)) - share[:, None]
+        weight = 1 / np.maximum(share, _RARE)
+        scales.append(scale)
+        weights.append(weight)
+        noise *= float((weight * np.square(scale).sum(axis=1)).sum())
+    apart = scales[0] @ (noisy - expected) @ scales[1].T
+    return float((np.square(apart) * np.outer(*weights)).sum() / total - noise)
 
 
 def _add(measurement: Measurement, sums: Sums, *, noise: float) -> Release:

@@ -120,10 +120,7 @@ class Duel(torch.nn.Module):
 
     def settled(self, rng: np.random.Generator) -> Duel:
         """Returns the pair with the generator ready to draw: its norms those of many batches, no longer of each."""
-        for norm in self.generator.norms:
-            assert isinstance(norm, torch.nn.BatchNorm1d)
-            norm.reset_running_stats()
-            norm.momentum = None  # all the batches that follow weigh the same
+        self.generator.forget_norms()
         self.generator.train()
         with torch.no_grad():
             for _ in range(_SETTLING):

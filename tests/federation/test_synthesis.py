@@ -81,6 +81,20 @@ def test_a_cohort_of_the_consortium_obeys_the_specification_and_every_hospital_p
     assert "ward-2" in page
 
 
+def test_each_hospital_can_hold_the_cohorts_claim_against_its_own_ledger(tables):
+    from synth.claims import check_claim, read_claim
+    from synth.evidence import gather
+
+    record = tables.synthesise()
+    spec = spec_from(tomllib.loads(SPEC))
+    file = Path(record["folder"]) / "cohort" / "cohort.parquet"
+    claim = read_claim(file)
+    evidence = gather(ward(400, seed=1), ward(400, seed=8), read_table(file), spec)
+    with Ledger.open(tables.hospitals[0] / "ledger.db", create=False) as ledger:
+        found = check_claim(claim, ledger.reservation(claim.run), evidence, patients=400, most=10.0)
+    assert {score.verdict for score in found.values()} == {"pass"}
+
+
 def dependence(rows: pd.DataFrame) -> float:
     """How much likelier patients died whose lactate was high."""
     known = rows[rows["lactate"].notna()]
@@ -341,3 +355,20 @@ def test_a_gan_is_averaged_plainly_and_asked_for_no_counts(tables):
     record = tables.synthesise(**GAN)
     assert record["status"] == "refused"
     assert "does not allow the strategy fedavg" in record["reason"]
+
+
+@pytest.mark.parametrize(("settings", "charges"), [({}, 3), (GAN, 3)])
+def test_a_hospital_learns_beforehand_what_a_cohort_would_cost(tables, settings, charges):
+    from clients.commands import _describe
+    from clients.forecast import forecast
+    from clients.hospital import locate
+
+    study = tables.study(**ASKED | settings)
+    answer = forecast(study, locate(study, {"data": str(tables.hospitals[0])}))
+    assert answer.refusal is None
+    assert 7.9 < answer.cost.alone <= 8.0
+    told = _describe(study, answer)
+    assert "patients in the table" in told
+    assert "none beside what the epsilon covers" in told
+    assert f"the study asks for {charges}" in told
+    assert not (tables.hospitals[0] / "ledger.db").exists()

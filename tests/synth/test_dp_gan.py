@@ -78,7 +78,7 @@ def gradient(table: pd.DataFrame, clip_norm: float) -> torch.Tensor:
     return optimizer.seen
 
 
-@pytest.mark.parametrize("clip_norm", [1e-3, 0.3])
+@pytest.mark.parametrize("clip_norm", [0.01, 0.3])
 def test_a_patient_with_all_rows_moves_a_step_by_no_more_than_the_clip_norm(clip_norm):
     table = ward()
     table.loc[table.index[:30], "patient"] = "0"  # one came thirty times
