@@ -13,6 +13,7 @@ DATA holds the folders `pima`, `cirrhosis_pbc` and `diabetes130`.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import tempfile
@@ -52,6 +53,7 @@ ROWS = 3000
 EPSILONS = (math.inf, 8.0, 3.0, 1.0)
 DELTA = 1e-5
 FLOOR = "independent"  # at one level only
+QUICK = ("", "marginals", FLOOR, "copula")  # these are done before the networks
 PATIENTS, COPY = "real patients", "copy of training"
 Cell = dict[str, Any]
 
@@ -103,8 +105,7 @@ SETTINGS = {
 def variants() -> list[tuple[str, str, float]]:
     """Label, generator and epsilon of every fit; a baseline is its own generator, quick ones come first."""
     found = [(PATIENTS, "", math.inf), (COPY, "", math.inf)]
-    quick = {"marginals", FLOOR, "copula"}
-    for name in sorted(GENERATORS, key=lambda name: name not in quick):
+    for name in sorted(GENERATORS, key=lambda name: name not in QUICK):
         levels = EPSILONS[:1] if name == FLOOR else EPSILONS
         found += [(name if math.isinf(e) else f"{name}, epsilon {e:g}", name, e) for e in levels]
     return found
@@ -169,19 +170,19 @@ def _cohort(
 
 
 def work(data: Path, tables: list[str], seeds: int, folder: Path) -> None:
-    """Fills the folder, one seed of every table before the next."""
+    """Fills the folder: for each seed the quick cohorts of all tables, then those of networks."""
     folder.mkdir(parents=True, exist_ok=True)
-    for seed in range(seeds):
-        for name in tables:
-            table, spec = read_table(name, data)
-            for label, *_ in variants():
-                file = folder / f"{name}-{label.replace(', ', '-').replace(' ', '-')}-{seed}.json"
-                if not file.exists():
-                    start = time.monotonic()
-                    cell = run_cell(name, table, spec, label, seed)
-                    file.with_suffix(".part").write_text(json.dumps({"label": label} | cell))
-                    file.with_suffix(".part").rename(file)
-                    print(f"{file.stem}: {time.monotonic() - start:.0f} s {cell.get('refused', '')}", flush=True)
+    for seed, quick, name in itertools.product(range(seeds), (True, False), tables):
+        table, spec = read_table(name, data)
+        for label, generator, _ in variants():
+            file = folder / f"{name}-{label.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+            if (generator in QUICK) != quick or file.exists():
+                continue
+            start = time.monotonic()
+            cell = run_cell(name, table, spec, label, seed)
+            file.with_suffix(".part").write_text(json.dumps({"label": label} | cell))
+            file.with_suffix(".part").rename(file)
+            print(f"{file.stem}: {time.monotonic() - start:.0f} s {cell.get('refused', '')}", flush=True)
 
 
 def finished(folder: Path, name: str) -> dict[str, list[Cell]]:
