@@ -39,6 +39,7 @@ from synth.gate import judge
 from synth.generators import GENERATORS, make_generator
 from synth.plan import spec_digest
 from synth.scores.fidelity import describe_fidelity
+from synth.scores.membership import ATTACKS
 from synth.scores.score import finite
 from synth.standing import Standing
 from synth.thresholds import Thresholds
@@ -193,18 +194,16 @@ def finished(folder: Path, name: str) -> dict[str, list[Cell]]:
 
 
 def values(cells: list[Cell], family: str, key: str) -> list[float]:
-    """One score over seeds; areas of utility are shares of the real model's."""
+    """One score over seeds, where it could be computed."""
     found = [cell["scores"][family].get(key, [None])[0] for cell in cells]
     return [value for value in found if value is not None]
 
 
-def over(cells: list[Cell], family: str, *parts: str) -> list[float]:
-    """The mean of all scores of a family whose name holds any of the parts (and no sub-group), for each seed."""
+def over(cells: list[Cell], family: str, text: str) -> list[float]:
+    """The mean of all scores of a family whose name holds a text, for each seed."""
     found = []
     for cell in cells:
-        chosen = [
-            s[0] for key, s in cell["scores"][family].items() if s[0] is not None and any(part in key for part in parts)
-        ]
+        chosen = [s[0] for key, s in cell["scores"][family].items() if s[0] is not None and text in key]
         if chosen:
             found.append(float(np.mean(chosen)))
     return found
@@ -259,6 +258,9 @@ COLUMNS = [
 ]
 
 
+MEASURES = ("area", "area, outliers")
+
+
 def row(label: str, cells: list[Cell]) -> list[str]:
     membership = [[values(cells, "membership", f"membership: {a}, {m}") for a in ATTACKS] for m in MEASURES]
     most = [max(found, key=lambda of: float(np.mean(of)) if of else 0.0) for found in membership]
@@ -279,10 +281,6 @@ def row(label: str, cells: list[Cell]) -> list[str]:
         f"{shown(gain)} {attack.removeprefix('membership: ')}",
         gate(cells),
     ]
-
-
-ATTACKS = ("distance", "density", "reference")
-MEASURES = ("area", "area, outliers")
 
 
 def show(folder: Path, tables: list[str], pictures: Path | None) -> None:
