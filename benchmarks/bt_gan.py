@@ -1,6 +1,6 @@
 """Do rows of Bt-GAN teach models that treat groups alike, and does it cost utility, beside the plain table GAN?
 
-    python benchmarks/bt_gan.py DATA [--seeds 5] [--steps 2500] [--fairness 10] [--kept FOLDER]
+    python benchmarks/bt_gan.py DATA [--seeds 5] [--steps 1500] [--fairness 10] [--kept FOLDER]
 
 First encounters of diabetes130: 12,000 patients are learned from, 30,000 others are the holdout. The outcome is whether
 a patient was admitted again, the groups are races of 200 holdout patients or more. Both generators have the same steps
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--fairness", type=float, default=10.0)
     parser.add_argument("--kept", type=Path, default=Path("runs/bt_gan"))
     given = parser.parse_args()
@@ -85,7 +85,7 @@ def main() -> None:
     for seed in range(given.seeds):
         training, holdout = split(table, spec, seed)
         for name, settings in (("gan", plain), ("bt-gan", fair)):
-            file = given.kept / f"{name}-{seed}.json"
+            file = given.kept / f"{name}-{given.steps}-{seed}.json"
             if not file.exists():
                 start = time.process_time()
                 fitted = make_generator(name, settings).fit(

@@ -91,13 +91,18 @@ def score(
 
     if output is not None and output.exists():
         raise FileExistsError(f"{output} exists: name another file")
-    hospital = _hospital(site, ledger, releases)
-    with ExitStack() as opened:
-        books = _open(hospital, opened)
-        judged = _judge(Files(training, synthetic, holdout, spec, record), books, thresholds, seed)
+    if training.is_dir():
+        from synth.related_evidence import score_folders
+
+        found = score_folders((training, synthetic, holdout, spec), thresholds, seed, told=typer.echo)
+    else:
+        hospital = _hospital(site, ledger, releases)
+        with ExitStack() as opened:
+            books = _open(hospital, opened)
+            found = _judge(Files(training, synthetic, holdout, spec, record), books, thresholds, seed).record
     if output is not None:
-        output.write_text(text_of(judged.record), encoding="utf-8")
-    raise typer.Exit(EXIT_CODES[judged.judgement.decision])
+        output.write_text(text_of(found), encoding="utf-8")
+    raise typer.Exit(EXIT_CODES[found["decision"]])
 
 
 def release(

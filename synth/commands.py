@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Table = Annotated[Path, typer.Argument(help="A table: .csv, .csv.gz or .parquet.")]
+Table = Annotated[Path, typer.Argument(help="A table: .csv, .csv.gz or .parquet; or a folder of several.")]
 Out = Annotated[Path, typer.Option(help="Folder to write; absent or empty.")]
 PlanFile = Annotated[Path, typer.Argument(help="TOML with [table], [spec], [generator] and [privacy].")]
 
@@ -29,11 +29,12 @@ def spec(
 ) -> None:
     """Draft the specification of TABLE, for a person to correct and confirm."""
     from synth.drafting import draft_spec
+    from synth.related_drafting import draft_related
     from synth.tables import read_table
 
     if out is not None and out.exists():
         raise FileExistsError(f"{out} exists: a draft never replaces what somebody may have corrected")
-    text = draft_spec(read_table(table))
+    text = draft_related(table) if table.is_dir() else draft_spec(read_table(table))
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -46,13 +47,19 @@ def spec(
 def check(spec: Annotated[Path, typer.Argument(help="A specification in TOML.")], table: Table) -> None:
     """Say where TABLE contradicts SPEC, one line each with counts and no cell; exit 1 if it does."""
     from synth.plan import spec_digest
-    from synth.spec import check_table, read_spec
+    from synth.related_tables import check_tables, read_tables
+    from synth.relations import RelatedSpec, read_any
+    from synth.spec import check_table
     from synth.tables import read_table
 
-    read = read_spec(spec)
-    found = check_table(read_table(table), read)
+    read = read_any(spec)
+    found = (
+        [f"table {name!r}: {each}" for name, each in check_tables(read_tables(table, read), read)]
+        if isinstance(read, RelatedSpec)
+        else [str(each) for each in check_table(read_table(table), read)]
+    )
     for contradiction in found:
-        typer.echo(str(contradiction))
+        typer.echo(contradiction)
     if found:
         raise typer.Exit(1)
     typer.echo(f"no contradiction{'' if read.confirmed else '; the specification is not confirmed yet'}")
@@ -81,10 +88,13 @@ def sample(
 
 def _synthesise(file: Path, out: Path, *, seed: int | None) -> None:
     from synth.plan import read_plan
+    from synth.spec import TableSpec
     from synth.synthesis import synthesise
 
     plan = read_plan(file)
     if plan.generator.licence:
         typer.echo(f"note: {plan.generator.licence}", err=True)
     statement = synthesise(plan, out, seed=seed)
-    typer.echo(f"{out}: {plan.rows} rows by {plan.name}; {statement}")
+    typer.echo(
+        f"{out}: {plan.rows} {'rows' if isinstance(plan.spec, TableSpec) else 'patients'} by {plan.name}; {statement}"
+    )

@@ -92,12 +92,11 @@ def _whole(table: pd.DataFrame, spec: TableSpec) -> Iterator[Contradiction]:
 
 def _of_column(cells: pd.Series, column: Column) -> Iterator[Contradiction]:
     typed, unfit = typed_column(cells, column)
-    present = as_text(cells).notna()
     missing = int((typed.isna() & ~unfit).sum())
     if not len(cells):
         return
     if unfit.any():
-        yield from _unfit(cells[unfit], int(present.sum()), column)
+        yield from _unfit(cells[unfit], int(as_text(cells).notna().sum()), column)
     elif missing == len(cells):
         yield Contradiction(column.name, "every cell is missing", missing)
         return

@@ -67,9 +67,18 @@ def draft_spec(table: pd.DataFrame) -> str:
     Raises:
         ValueError: the table has no rows, or no column that could be described.
     """
+    return "\n".join([_HEAD, *draft_columns(table), _TAIL])
+
+
+def draft_columns(table: pd.DataFrame, *, under: str = "columns") -> list[str]:
+    """Returns the drafted text of each column of a table, as it stands under [[columns]] or another heading.
+
+    Raises:
+        ValueError: as `draft_spec`.
+    """
     if not len(table):
         raise ValueError("the table has no rows: a specification cannot be drafted from it, only written")
-    parts, described = [_HEAD], 0
+    parts, described = [], 0
     for name in table.columns:
         guess = _guess(str(name), table[name])
         remarks = "".join(f"# {remark}\n" for remark in guess.remarks)
@@ -77,10 +86,10 @@ def draft_spec(table: pd.DataFrame) -> str:
             parts.append(remarks)
         else:
             described += 1
-            parts.append(f"{remarks}[[columns]]\n{entry_to_toml(guess.column)}")
+            parts.append(f"{remarks}[[{under}]]\n{entry_to_toml(guess.column)}")
     if not described:
         raise ValueError("no column of the table can be described: all are missing, free text or identifiers")
-    return "\n".join([*parts, _TAIL])
+    return parts
 
 
 def _guess(name: str, cells: pd.Series) -> _Guess:

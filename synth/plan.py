@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from privacy.budget import canonical
 from synth.account import Allowance
-from synth.generators import make_generator
+from synth.generators import make_generator, make_related
+from synth.relations import RelatedSpec, read_any, related_to
 from synth.site import HospitalSite, read_hospital_site
-from synth.spec import TableSpec, read_spec, spec_to
+from synth.spec import TableSpec, spec_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from synth.generators import Generator
+    from synth.generators import Generator, RelatedGenerator
 
 _SECTIONS: dict[str, dict[str, type]] = {
     "table": {"path": str},
@@ -42,11 +43,11 @@ class Plan:
     """One synthesis.
 
     Attributes:
-        table: file of the table.
-        spec: what the table is.
+        table: file of the table, or folder of several.
+        spec: what the table is, or the tables are.
         name: the generator's.
-        generator: with its settings.
-        rows: of the cohort.
+        generator: with its settings; of several tables where the specification has several.
+        rows: of the cohort, or patients where there are several tables.
         seed: decides everything but the noise.
         allowance: what the fit may cost; None without differential privacy.
         ledger: file or URL of the hospital's ledger; "" without differential privacy.
@@ -57,9 +58,9 @@ class Plan:
     """
 
     table: Path
-    spec: TableSpec
+    spec: TableSpec | RelatedSpec
     name: str
-    generator: Generator
+    generator: Generator | RelatedGenerator
     rows: int
     seed: int
     allowance: Allowance | None
@@ -76,9 +77,10 @@ class Plan:
         return hashlib.sha256(canonical(agreed).encode()).hexdigest()
 
 
-def spec_digest(spec: TableSpec) -> str:
+def spec_digest(spec: TableSpec | RelatedSpec) -> str:
     """Returns the SHA-256 of a specification's content."""
-    return hashlib.sha256(canonical(_plain(spec_to(spec))).encode()).hexdigest()
+    content = related_to(spec) if isinstance(spec, RelatedSpec) else spec_to(spec)
+    return hashlib.sha256(canonical(_plain(content)).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -113,8 +115,9 @@ def read_plan(path: Path) -> Plan:
     _only(content["spec"], _SECTIONS["spec"], "spec")
     if read["generator"]["rows"] < 1 or read["generator"]["seed"] < 0:
         raise ValueError("generator.rows must be >= 1 and generator.seed >= 0")
-    spec = read_spec(path.parent / read["spec"]["path"])
+    spec = read_any(path.parent / read["spec"]["path"])
     spec.require_confirmed()
+    make = make_related if isinstance(spec, RelatedSpec) else make_generator
     site = _site(content, path)
     if site is not None:
         _hold(site, content["privacy"], spec)
@@ -123,7 +126,7 @@ def read_plan(path: Path) -> Plan:
         table=path.parent / read["table"]["path"],
         spec=spec,
         name=name,
-        generator=make_generator(name, settings),
+        generator=make(name, settings),
         rows=read["generator"]["rows"],
         seed=read["generator"]["seed"],
         settings=settings,
@@ -141,7 +144,7 @@ def _site(content: dict[str, Any], path: Path) -> HospitalSite | None:
     return read_hospital_site(path.parent / _required(content[_SITE], keys, _SITE)["path"])
 
 
-def _hold(site: HospitalSite, section: dict[str, Any], spec: TableSpec) -> None:
+def _hold(site: HospitalSite, section: dict[str, Any], spec: TableSpec | RelatedSpec) -> None:
     """Holds what is asked of the patients against the site's policy."""
     infinite = math.isinf(section["epsilon"])
     delta = 0.0 if infinite else float(_required(section, {"delta": float}, "privacy")["delta"])

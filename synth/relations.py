@@ -1,22 +1,23 @@
-"""Several tables that belong together: patients with their visits, or with measurements in the order of time.
+"""Several tables that belong together: patients with their visits, or with measurements on a grid of time.
 
-The first table has a row for each patient and every further one has rows that point at it by the same key. A series
-is a table whose rows stand in order: it names the column that orders them. Such specifications are read and validated
-here; generators so far take one table at a time.
+The first table has a row for each patient and every further one has rows that point at it by the same key, at most a
+public number of them. Visits may name the column that orders them. A series stands on a regular grid of public length:
+it names the column of time and its step, and a patient's rows end where the stay does.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synth.columns import BOUNDED, SpecError
-from synth.spec import TableSpec, read_toml, spec_from
+from synth.columns import BOUNDED, Column, SpecError
+from synth.spec import TableSpec, read_toml, spec_from, spec_to
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OWN_KEYS = ("name", "order", "most-rows")
+_OWN_KEYS: dict[str, tuple[type, ...]] = {"name": (str,), "order": (str,), "every": (int, float), "most-rows": (int,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,15 @@ class NamedTable:
     Attributes:
         name: how files and scores call it.
         spec: what it is; its key names the patient.
-        order: the column that orders a patient's rows, of a series; "" for rows without order.
+        order: the column that orders a patient's rows; "" for rows without order.
+        every: step of the grid in the unit of `order`, of a series; 0 for visits and patients.
         most_rows: rows a patient may have, public; 1 for the patients' own table.
     """
 
     name: str
     spec: TableSpec
     order: str = ""
+    every: float = 0.0
     most_rows: int = 1
 
     def __post_init__(self) -> None:
@@ -46,6 +49,32 @@ class NamedTable:
                 raise SpecError(f"table {self.name!r}: order must name a number or date that is never missing")
         if self.most_rows < 1:
             raise SpecError(f"table {self.name!r}: most-rows must be >= 1, got {self.most_rows}")
+        if self.every:
+            self._check_grid()
+
+    @property
+    def is_series(self) -> bool:
+        """Whether its rows stand on a regular grid of time."""
+        return self.every > 0
+
+    @property
+    def measured(self) -> tuple[Column, ...]:
+        """The columns of a series beside its time."""
+        return tuple(column for column in self.spec.columns if column.name != self.order)
+
+    def _check_grid(self) -> None:
+        """Raises SpecError unless step, bounds of time and number of rows describe one grid."""
+        where = f"table {self.name!r}"
+        if not (self.every > 0 and self.order and self.measured):
+            raise SpecError(f"{where}: every must be above 0, beside order, and a column to be measured")
+        time = self.spec.by_name[self.order]
+        if time.kind not in {"integer", "real"}:
+            raise SpecError(f"{where}: a series is ordered by a number, hours for example, and not by {time.kind}")
+        if not math.isclose(time.top - time.bottom, self.every * (self.most_rows - 1), abs_tol=1e-9):
+            raise SpecError(
+                f"{where}: {self.most_rows} rows every {self.every:g} span {self.every * (self.most_rows - 1):g}, and "
+                f"{self.order!r} from {time.bottom:g} to {time.top:g} spans {time.top - time.bottom:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +96,39 @@ class RelatedSpec:
             raise SpecError("all tables must have the same key")
 
     @property
+    def patients(self) -> NamedTable:
+        """The patients' own table."""
+        return self.tables[0]
+
+    @property
+    def key(self) -> str:
+        """The column that names the patient in every table."""
+        return self.tables[0].spec.key
+
+    @property
     def confirmed(self) -> bool:
         """Whether every table is."""
         return all(table.spec.confirmed for table in self.tables)
+
+    def require_confirmed(self) -> None:
+        """Raises SpecError unless a person has vouched for every table."""
+        for table in self.tables:
+            table.spec.require_confirmed()
+
+    def one_series(self, asking: str) -> NamedTable:
+        """Returns the series of patients with a single series; raises SpecError for other tables, naming who asks."""
+        if len(self.tables) != 2 or not self.tables[1].is_series:
+            raise SpecError(f"{asking} takes patients and one series: a second table with order, every and most-rows")
+        return self.tables[1]
+
+
+def related_to(spec: RelatedSpec) -> dict[str, Any]:
+    """Returns a specification as the content of a TOML file that `related_from` reads back as the same."""
+    written = []
+    for table in spec.tables:
+        own = {"name": table.name, "order": table.order, "every": table.every, "most-rows": table.most_rows}
+        written.append({key: value for key, value in own.items() if value not in ("", 0.0)} | spec_to(table.spec))
+    return {"tables": written}
 
 
 def read_related(path: Path) -> RelatedSpec:
@@ -79,16 +138,34 @@ def read_related(path: Path) -> RelatedSpec:
         SpecError: it is no TOML, describes a single table, or contradicts itself.
         OSError: it cannot be read.
     """
-    content = read_toml(path)
+    return related_from(read_toml(path), path.name)
+
+
+def related_from(content: dict[str, Any], name: str) -> RelatedSpec:
+    """Builds the specification of several tables from the content of a TOML file, which errors call by its name."""
     if set(content) != {"tables"} or not isinstance(content["tables"], list):
-        raise SpecError(f"{path.name} must describe several tables, each under [[tables]]")
+        raise SpecError(f"{name} must describe several tables, each under [[tables]]")
     return RelatedSpec(tuple(_table(entry) for entry in content["tables"]))
+
+
+def read_any(path: Path) -> TableSpec | RelatedSpec:
+    """Reads the specification of one table or of several.
+
+    Raises:
+        SpecError: as `synth.spec.read_spec` and `read_related`.
+        OSError: it cannot be read.
+    """
+    content = read_toml(path)
+    return related_from(content, path.name) if "tables" in content else spec_from(content)
 
 
 def _table(entry: dict[str, Any]) -> NamedTable:
     own = {key: value for key, value in entry.items() if key in _OWN_KEYS}
-    for key, kind in (("name", str), ("order", str), ("most-rows", int)):
-        if key in own and type(own[key]) is not kind:
-            raise SpecError(f"a table's {key} must be a {'text' if kind is str else 'whole number'}, got {own[key]!r}")
+    for key, value in own.items():
+        if type(value) not in _OWN_KEYS[key]:
+            wanted = {str: "text", int: "whole number", float: "number"}[_OWN_KEYS[key][-1]]
+            raise SpecError(f"a table's {key} must be a {wanted}, got {value!r}")
     spec = spec_from({key: value for key, value in entry.items() if key not in _OWN_KEYS})
-    return NamedTable(own.get("name", ""), spec, own.get("order", ""), own.get("most-rows", 1))
+    return NamedTable(
+        own.get("name", ""), spec, own.get("order", ""), float(own.get("every", 0)), own.get("most-rows", 1)
+    )

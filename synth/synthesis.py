@@ -18,25 +18,25 @@ import numpy as np
 from privacy.manifest import checksum
 from synth.account import Account
 from synth.admission import count_patients
-from synth.cohort import draw_cohort
+from synth.cohort import draw_cohort, draw_related
 from synth.generators import Resumable
 from synth.plan import spec_digest
+from synth.related_tables import read_tables
+from synth.relations import RelatedSpec
 from synth.tables import read_table, write_rows
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import pandas as pd
-
     from privacy.ledger import Ledger
     from privacy.statement import PrivacyStatement
-    from synth.cohort import Cohort
-    from synth.generators import Fitted
+    from synth.cohort import Cohort, RelatedCohort
     from synth.plan import Plan
 
 FORMAT = "wardround-cohort-1"
-ROWS, TEXT, RECORD = "cohort.parquet", "cohort.csv", "cohort-record.json"
+NAME, RECORD = "cohort", "cohort-record.json"
+ROWS, TEXT = f"{NAME}.parquet", f"{NAME}.csv"
 _PACKAGES = ("wardround", "numpy", "pandas", "torch", "sdv", "ctgan")
 
 
@@ -63,39 +63,51 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not empty: name a new folder")
     fit_rng, draw_rng = (np.random.default_rng(part) for part in np.random.SeedSequence(plan.seed).spawn(2))
-    table = read_table(plan.table)
+    table: Any
+    if isinstance(plan.spec, RelatedSpec):
+        table = read_tables(plan.table, plan.spec)
+        patients = len(table[plan.spec.patients.name])
+    else:
+        table = read_table(plan.table)
+        patients = count_patients(table, plan.spec)
     if plan.site is not None:
-        delta = plan.allowance.delta if plan.allowance else None
-        plan.site.policy.require_patients(count_patients(table, plan.spec), delta=delta)
+        plan.site.policy.require_patients(patients, delta=plan.allowance.delta if plan.allowance else None)
     with _ledger(plan) as ledger:
         account = _account(plan, ledger)
         fitted = _fit(plan, table, fit_rng, account, out.with_name(out.name + ".unfinished"))
     rng = draw_rng if seed is None else np.random.default_rng(seed)
-    drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
+    drawn: Cohort | RelatedCohort
+    if isinstance(plan.spec, RelatedSpec):
+        drawn = draw_related(fitted, plan.spec, patients=plan.rows, rng=rng)
+        tables = drawn.tables
+    else:
+        drawn = draw_cohort(fitted, plan.spec, rows=plan.rows, rng=rng)
+        tables = {NAME: drawn.rows}
     out.mkdir(parents=True, exist_ok=True)
-    write_rows(drawn.rows, out / ROWS, out / TEXT)
-    record = cohort_record(plan, drawn, fitted.statement) | {"files": checksum(out)}
+    for name, rows in tables.items():
+        write_rows(rows, out / f"{name}.parquet", None if isinstance(plan.spec, RelatedSpec) else out / TEXT)
+    statement: PrivacyStatement = fitted.statement
+    record = cohort_record(plan, drawn, statement) | {"files": checksum(out)}
     (out / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return fitted.statement
+    return statement
 
 
-def _fit(
-    plan: Plan, table: pd.DataFrame, rng: np.random.Generator, account: Account | None, unfinished: Path
-) -> Fitted:
+def _fit(plan: Plan, table: Any, rng: np.random.Generator, account: Account | None, unfinished: Path) -> Any:
     """Fits the plan's generator; one that can be cut off keeps what it needs to go on beside the cohort's folder."""
+    generator: Any = plan.generator  # of the kind that the specification asks for, by `read_plan`
     if not isinstance(plan.generator, Resumable):
-        return plan.generator.fit(table, plan.spec, rng=rng, privacy=account)
+        return generator.fit(table, plan.spec, rng=rng, privacy=account)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
-    return plan.generator.fit_kept(table, plan.spec, rng=rng, privacy=account, file=unfinished)
+    return generator.fit_kept(table, plan.spec, rng=rng, privacy=account, file=unfinished)
 
 
-def cohort_record(plan: Plan, cohort: Cohort, statement: PrivacyStatement) -> dict[str, Any]:
+def cohort_record(plan: Plan, cohort: Cohort | RelatedCohort, statement: PrivacyStatement) -> dict[str, Any]:
     """Returns the record of a cohort: generator, settings, versions, specification and privacy."""
     return {
         "format": FORMAT,
         "generator": {"name": plan.name, "settings": _settings(plan), "licence": plan.generator.licence},
         "seed": plan.seed,
-        "rows": len(cohort.rows),
+        "rows": plan.rows,
         "turned_down": cohort.turned_down,
         "patient_rows": plan.allowance.patient_rows if plan.allowance else None,
         "specification": spec_digest(plan.spec),

@@ -61,18 +61,19 @@ def _check_header(path: Path) -> None:
         raise NameTwice(f"{path.name}: {names[names.duplicated()].iloc[0]!r} stands twice in the header")
 
 
-def write_rows(rows: pd.DataFrame, parquet: Path, csv: Path) -> None:
-    """Writes rows twice and nothing beside them: no index, no statistics, no notes of pandas or Arrow."""
+def write_rows(rows: pd.DataFrame, parquet: Path, csv: Path | None) -> None:
+    """Writes rows, as CSV too where a file is named: no index, no statistics, no notes of pandas or Arrow."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
     pq.write_table(table, parquet, write_statistics=False, store_schema=False)
-    rows.to_csv(csv, index=False, lineterminator="\n", date_format="%Y-%m-%d")
+    if csv is not None:
+        rows.to_csv(csv, index=False, lineterminator="\n", date_format="%Y-%m-%d")
 
 
 def as_text(cells: pd.Series) -> pd.Series:
-    """Returns cells as stripped texts, whole numbers without a point, and None where missing or empty."""
+    """Returns cells as stripped texts, whole numbers without a point, spans of time in hours, None where missing."""
     import pandas as pd
 
     if pd.api.types.is_bool_dtype(cells):
@@ -81,6 +82,8 @@ def as_text(cells: pd.Series) -> pd.Series:
         texts = cells.map(lambda x: str(int(x)) if x == x and x.is_integer() else repr(float(x)))  # noqa: PLR0124
     elif pd.api.types.is_datetime64_any_dtype(cells):
         texts = cells.dt.strftime("%Y-%m-%dT%H:%M:%S")
+    elif pd.api.types.is_timedelta64_dtype(cells):
+        return as_text(cells / pd.Timedelta(hours=1))
     else:
         texts = cells.map(lambda x: str(x).strip(), na_action="ignore")
     return only_where(texts.astype(object), cells.notna() & texts.ne(""))
@@ -99,6 +102,10 @@ def typed_column(cells: pd.Series, column: Column) -> tuple[pd.Series, pd.Series
     """
     import pandas as pd
 
+    plain = pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells)
+    if plain and column.kind in {"integer", "real"} and not column.missing_marks:
+        typed = _numbers(cells, column)  # no detour through text: a wide series has millions of cells
+        return typed.rename(column.name), cells.notna() & typed.isna()
     texts = as_text(cells)
     texts = only_where(texts, ~texts.isin(column.missing_marks))
     if column.kind in LISTED:
@@ -109,12 +116,17 @@ def typed_column(cells: pd.Series, column: Column) -> tuple[pd.Series, pd.Series
         stamps = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
         typed = stamps.dt.tz_localize(None).dt.normalize().astype("datetime64[ns]")
     else:
-        numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
-        numbers = numbers.where(numbers.abs() < float("inf"))
-        typed = numbers
-        if column.kind == "integer":
-            typed = numbers.where(numbers.eq(numbers.round()) & numbers.abs().lt(2**53)).astype("Int64")
+        typed = _numbers(pd.to_numeric(texts, errors="coerce"), column)
     return typed.rename(column.name), texts.notna() & typed.isna()
+
+
+def _numbers(cells: pd.Series, column: Column) -> pd.Series:
+    """Finite numbers as float64, or whole ones as Int64; missing where they are neither."""
+    numbers = cells.astype("float64")
+    numbers = numbers.where(numbers.abs() < float("inf"))
+    if column.kind == "real":
+        return numbers
+    return numbers.where(numbers.eq(numbers.round()) & numbers.abs().lt(2**53)).astype("Int64")
 
 
 def typed_table(table: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:

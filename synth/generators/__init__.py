@@ -20,18 +20,26 @@ if TYPE_CHECKING:
 
     from privacy.statement import PrivacyStatement
     from synth.account import Account
+    from synth.relations import RelatedSpec
     from synth.spec import TableSpec
 
-# name → the module under synth.generators and the class
+# of one table: name → the module under synth.generators and the class
 GENERATORS = {
     "marginals": ("marginals", "Marginals"),
     "independent": ("independent", "Independent"),
     "gan": ("gan", "Gan"),
     "bt-gan": ("bt_gan", "BtGan"),
     "dp-gan": ("dp_gan", "DpGan"),
+    "autoregressive": ("autoregressive", "Autoregressive"),
     "copula": ("sdv", "Copula"),
     "ctgan": ("sdv", "Ctgan"),
     "tvae": ("sdv", "Tvae"),
+}
+# of several tables
+RELATED = {
+    "autoregressive": ("autoregressive", "AutoregressiveTables"),
+    "health-gym": ("health_gym", "HealthGym"),
+    "par": ("sdv_par", "Par"),
 }
 
 
@@ -101,8 +109,52 @@ class Resumable(Protocol):
         """
 
 
+class FittedRelated(Protocol):
+    """A generator of several tables after its fit."""
+
+    @property
+    def statement(self) -> PrivacyStatement:
+        """What may be said of the patients it was fitted to."""
+
+    def sample(self, patients: int, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+        """Draws patients: typed tables by name, each with the key, numbered from 1, and the specification's columns.
+
+        Args:
+            patients: how many, >= 1.
+            rng: decides which.
+        """
+
+
+class RelatedGenerator(Protocol):
+    """The settings of a generator of several tables."""
+
+    @property
+    def licence(self) -> str:
+        """As `Generator.licence`."""
+
+    def fit(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        spec: RelatedSpec,
+        *,
+        rng: np.random.Generator,
+        privacy: Account | None,
+    ) -> FittedRelated:
+        """Learns tables, which it leaves as they are.
+
+        Args:
+            tables: by name, as read by `synth.related_tables.read_tables`, or typed with the key.
+            spec: confirmed.
+            rng: decides everything but the noise.
+            privacy: as `Generator.fit`.
+
+        Raises:
+            ValueError: as `Generator.fit`, or the generator takes other tables.
+        """
+
+
 def make_generator(name: str, settings: Mapping[str, Any]) -> Generator:
-    """Returns a generator by name.
+    """Returns a generator of one table by name.
 
     Args:
         name: one of `GENERATORS`.
@@ -111,9 +163,21 @@ def make_generator(name: str, settings: Mapping[str, Any]) -> Generator:
     Raises:
         ValueError: the name or a setting is unknown, or a setting's type is another.
     """
-    if name not in GENERATORS:
-        raise ValueError(f"there is no generator {name!r}: known are {', '.join(GENERATORS)}")
-    module, kind = GENERATORS[name]
+    generator: Generator = _made(GENERATORS, name, settings)
+    return generator
+
+
+def make_related(name: str, settings: Mapping[str, Any]) -> RelatedGenerator:
+    """Returns a generator of several tables by name, one of `RELATED`; otherwise as `make_generator`."""
+    generator: RelatedGenerator = _made(RELATED, name, settings)
+    return generator
+
+
+def _made(known_generators: Mapping[str, tuple[str, str]], name: str, settings: Mapping[str, Any]) -> Any:
+    if name not in known_generators:
+        several = " of several tables" if known_generators is RELATED else ""
+        raise ValueError(f"there is no generator {name!r}{several}: known are {', '.join(known_generators)}")
+    module, kind = known_generators[name]
     made = getattr(import_module(f"synth.generators.{module}"), kind)
     known = {field.name.replace("_", "-"): field for field in fields(made)}
     for key, value in settings.items():
@@ -123,5 +187,4 @@ def make_generator(name: str, settings: Mapping[str, Any]) -> Generator:
             raise ValueError(
                 f"generator {name!r}: {key} must be of the kind of its default {known[key].default!r}, got {value!r}"
             )
-    generator: Generator = made(**{known[key].name: value for key, value in settings.items()})
-    return generator
+    return made(**{known[key].name: value for key, value in settings.items()})

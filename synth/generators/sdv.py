@@ -128,11 +128,11 @@ class FittedSdv:
 
     def sample(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
         """Draws rows and applies the public bounds: see `synth.generators.Fitted`."""
-        with lent_randomness(rng) as seed, _their_warnings():
+        with lent_randomness(rng) as seed, their_warnings():
             self.synthesizer.reset_sampling()
             self.synthesizer._set_random_state(seed)  # noqa: SLF001 - else every first sample is the same
             drawn = self.synthesizer.sample(num_rows=rows)
-        return _from_stand_ins(drawn[_TABLE] if isinstance(drawn, dict) else drawn, self.spec)
+        return from_stand_ins(drawn[_TABLE] if isinstance(drawn, dict) else drawn, self.spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,26 +148,27 @@ def _fit(name: str, settings: dict[str, Any], request: _Request, rng: np.random.
     """Admits the table and fits one of SDV's synthesizers to stand-ins."""
     refuse_private(name, request.privacy)
     rows = admit(request.table, request.spec).rows
-    with lent_randomness(rng), _their_warnings():
+    with lent_randomness(rng), their_warnings():
         try:
             from sdv import single_table
             from sdv.metadata import Metadata
         except ImportError as error:
             raise ValueError(f"{name} needs SDV: install wardround[synth]") from error
-        columns = {f"c{i}": _metadata(column.kind) for i, column in enumerate(request.spec.columns)}
+        columns = {f"c{i}": metadata_of(column.kind) for i, column in enumerate(request.spec.columns)}
         metadata = Metadata.load_from_dict({"tables": {_TABLE: {"columns": columns}}, "relationships": []})
         synthesizer = getattr(single_table, name)(
             metadata, enforce_min_max_values=False, enforce_rounding=False, **settings
         )
-        synthesizer.fit({_TABLE: _stand_ins(rows, request.spec)})
+        synthesizer.fit({_TABLE: stand_ins(rows, request.spec)})
     return FittedSdv(request.spec, synthesizer)
 
 
-def _metadata(kind: str) -> dict[str, str]:
+def metadata_of(kind: str) -> dict[str, str]:
+    """What SDV is told of a column."""
     return {"sdtype": "numerical"} if kind in BOUNDED else {"sdtype": "categorical"}
 
 
-def _stand_ins(rows: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
+def stand_ins(rows: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     """Places among the allowed values, as numbers for bounded columns and as texts for the others."""
     import pandas as pd
 
@@ -179,7 +180,7 @@ def _stand_ins(rows: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     return pd.DataFrame(cells)
 
 
-def _from_stand_ins(drawn: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
+def from_stand_ins(drawn: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     """The typed table of drawn stand-ins, numbers moved into the public bounds."""
     import pandas as pd
 
@@ -194,6 +195,6 @@ def _from_stand_ins(drawn: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     return pd.DataFrame(cells)
 
 
-def _their_warnings() -> warnings.catch_warnings:
+def their_warnings() -> warnings.catch_warnings:
     """Silences what SDV warns of: advice to save metadata, to which ours need not listen."""
     return warnings.catch_warnings(action="ignore")

@@ -11,6 +11,7 @@ import pytest
 from privacy.accounting import epsilon
 from privacy.ledger import Ledger
 from study.defaults import build, read_settings
+from study.parcels import open_parcel
 from study.protocol import ProtocolError
 from synth.admission import admit
 from synth.counts import Patients
@@ -20,6 +21,7 @@ from synth.spec import check_table, spec_from
 from synth.tables import read_table
 from tests.conftest import Consortium
 from tests.federation.tables import SPEC, ward, write_network
+from tests.parcels import open_application
 
 ASKED = {
     "task__name": "synthesis",
@@ -109,15 +111,15 @@ def test_the_cohort_knows_what_the_hospitals_know_together(tables):
 
 
 def test_what_leaves_is_the_counts_with_the_noise_that_was_charged(tables):
-    from server.laboratory import client_application
-
     answered = []
-    application = client_application()
+    application = open_application()
 
     def listening(message, context):
         reply = application(message, context)
         if message.metadata.message_type == "query.measure":
-            asked = {name: array.numpy() for name, array in message.content.array_records["measurement"].items()}
+            asked = {
+                name: array.numpy() for name, array in open_parcel(message).content.array_records["measurement"].items()
+            }
             answered.append((context.node_config["data"], asked, reply.content))
         return reply
 
@@ -141,10 +143,8 @@ def test_what_leaves_is_the_counts_with_the_noise_that_was_charged(tables):
 
 
 def test_no_two_measurements_share_noise_even_where_it_is_reproducible(tables):
-    from server.laboratory import client_application
-
     first = []
-    application = client_application()
+    application = open_application()
 
     def asking_twice(message, context):
         reply = application(message, context)
@@ -234,9 +234,7 @@ def test_the_ledger_ends_what_policy_does_not(tables):
 
 
 def test_a_hospital_that_falls_silent_is_in_no_count(tables):
-    from server.laboratory import client_application
-
-    application, measured = client_application(), []
+    application, measured = open_application(), []
 
     def falling_silent(message, context):
         if message.metadata.message_type == "query.measure" and "ward-2" in context.node_config["data"]:
@@ -253,9 +251,7 @@ def test_a_hospital_that_falls_silent_is_in_no_count(tables):
 
 
 def test_a_hospital_answers_no_more_than_it_has_reserved(tables):
-    from server.laboratory import client_application
-
-    application, replies = client_application(), []
+    application, replies = open_application(), []
 
     def greedy(message, context):
         """As if the coordinator asked everything twice."""
@@ -334,14 +330,12 @@ def test_a_gan_of_several_hospitals_pays_for_its_critics_steps_and_for_nothing_e
 def test_what_a_hospital_makes_of_the_generator_is_thrown_away(tables):
     from flwr.app import Array
 
-    from server.laboratory import client_application
-
-    application, came = client_application(), []
+    application, came = open_application(), []
 
     def meddling(message, context):
         reply = application(message, context)
         if message.metadata.message_type.startswith("train"):
-            record = message.content.array_records["arrays"]
+            record = open_parcel(message).content.array_records["arrays"]
             came.append({name: array.numpy() for name, array in record.items()})
             answered = reply.content.array_records["arrays"]
             for name in list(answered):

@@ -86,7 +86,7 @@ def test_a_patient_with_all_rows_moves_a_step_by_no_more_than_the_clip_norm(clip
     for patient in ("0", "20", "40"):
         without = gradient(table[table["patient"] != patient], clip_norm)
         moved = float((whole - without).norm()) * 100
-        assert 0 < moved <= clip_norm * (1 + 1e-3)  # a difference of float32 sums
+        assert 0 < moved <= clip_norm + 1e-5  # both hold the drawn rows' part as well, in single precision
 
 
 def test_the_generator_is_not_moved_by_patients():

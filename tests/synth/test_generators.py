@@ -18,6 +18,7 @@ from synth.spec import Column, TableSpec, check_table
 from tests.synth.tiny import CLINIC, WARD, clinic, ward
 
 QUICK = {
+    "autoregressive": {"epochs": 2, "hidden": 16},
     "dp-gan": {"steps": 12, "batch": 20},
     "gan": {"steps": 3, "batch": 20, "hidden": 16},
     "bt-gan": {"steps": 3, "batch": 20, "hidden": 16},
