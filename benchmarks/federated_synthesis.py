@@ -201,7 +201,9 @@ def main() -> None:
             world.arms(kept)
             results.append(json.loads(kept.read_text(encoding="utf-8")))
         sizes = ", ".join(str(len(part)) for part in world.parts)
-        shown = Table("cohort of", *MEASURES, title=f"{name}: hospitals of {sizes} patients, {len(results)} seeds")
+        shown = Table(
+            "cohort of", *MEASURES, title=f"{name}: hospitals of about {sizes} patients, {len(results)} seeds"
+        )
         for arm in sorted(results[0], key=lambda arm: (arm.startswith("epsilon"), arm.partition(" | ")[0])):
             shown.add_row(arm, *(_shown([each[arm][measure] for each in results]) for measure in MEASURES))
         Console(width=120).print(shown)
