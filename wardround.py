@@ -36,7 +36,11 @@ ADDED = {
         "sign": ("reports.commands", "sign"),
         "verify": ("reports.commands", "verify"),
     },
-    "synth": {"score": ("synth.release_commands", "score"), "release": ("synth.release_commands", "release")},
+    "synth": {
+        "score": ("gate.cohort_commands", "score"),
+        "release": ("gate.cohort_commands", "release"),
+        "verify": ("gate.cohort_commands", "verify"),
+    },
 }
 
 

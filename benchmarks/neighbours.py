@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from timing import COLUMNS, interleave, ratio_cells, time_of
 
-from synth.distances import nearest
+from synth.neighbours import nearest
 
 if TYPE_CHECKING:
     from timing import Step

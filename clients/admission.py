@@ -5,10 +5,11 @@ The order is the point: policy first, then sizes from metadata, then the ledger.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from clients.policy import PolicyRefusal
+from clients.policy import PolicyRefusal, admit_cohort, admit_study
 from clinical.tasks import family_of
 from privacy.accounting import PoissonGaussian, accountant_of, certify, noise_multiplier_for
 from privacy.ledger import BudgetExhausted, Ledger, WrongUnit
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 COUNTS = {
     "coding": ("code counts of the vocabulary", "metrics, thresholds and their intervals"),
     "prediction": ("metrics, calibration, sub-groups and their intervals",),
+    "synthesis": (),
 }
 SIZE = "patients per hospital"
 CHOICE = "the choice of settings by earlier runs"
+ELSEWHERE = "what the same patient's rows at another hospital cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Plan:
     def reservations(self, study: Study, run: str) -> dict[str, PoissonGaussian]:
         """Return what the whole study costs here, by the run it is reserved for on the ledger."""
         wanted = {
-            run: self.event(rounds=study.federation.rounds),
+            run: self.event(rounds=study.charges),
             releases_of(run): self.release_event(releases=study.releases),
         }
         return {name: event for name, event in wanted.items() if event is not None}
@@ -79,9 +82,9 @@ def admit(study: Study, hospital: Hospital, *, run: str) -> Plan:
     Raises:
         PolicyRefusal: policy, cohort size or ledger forbid it; the message is fit to leave the hospital.
     """
-    hospital.policy.admit(study, application=hospital.application)
-    hospital.policy.admit_patients(study, training_patients(hospital))
-    planned = plan(study, public_patients(hospital))
+    admit_study(hospital.policy, study, application=hospital.application)
+    admit_cohort(hospital.policy, study, cohort_patients(study, hospital))
+    planned = plan(study, public_patients(study, hospital))
     _reserve(study, hospital, planned.reservations(study, run))
     return planned
 
@@ -100,28 +103,38 @@ def withdraw(hospital: Hospital, planned: Plan, study: Study, *, run: str) -> No
             ledger.settle(account)
 
 
-def training_patients(hospital: Hospital) -> int:
-    """Count the patients of the training split, from metadata alone."""
+def cohort_patients(study: Study, hospital: Hospital) -> int:
+    """Count the patients of the training split, from metadata alone, or of a synthesis' table, by its key alone."""
+    if study.synthesises:
+        from synth.hospital_table import count_hospital
+
+        return count_hospital(hospital.path, study.synthesis.spec)
     from clinical.events import count_split
 
     return count_split(hospital.path, "train")
 
 
-def public_patients(hospital: Hospital) -> int:
-    """Return the size of the training split that all plans rest on: what site policy declares, else the true one.
+def public_patients(study: Study, hospital: Hospital) -> int:
+    """Return the size of the cohort that all plans rest on: what site policy declares, else the true one.
 
     Guarantee:
         With a declared size rates, steps, noise, denominators and weights are the same whoever is in the cohort.
     """
-    return hospital.policy.declared_patients or training_patients(hospital)
+    return hospital.policy.declared_patients or cohort_patients(study, hospital)
 
 
 def plan(study: Study, patients: int) -> Plan:
-    """Work out steps and noise for a training split of ``patients``.
+    """Work out steps and noise for a cohort of ``patients``.
 
     The noise multiplier is calibrated here, per hospital, because the sampling rate is: a hospital with fewer
-    patients draws each of them more often and needs more noise for the same epsilon.
+    patients draws each of them more often and needs more noise for the same epsilon. Counts are of all patients, so
+    their noise is the same at every hospital.
     """
+    if study.measures:
+        noise = noise_multiplier_for(
+            study.privacy.epsilon, delta=study.privacy.delta, sampling_rate=1.0, steps=study.charges
+        )
+        return Plan(patients, 1.0, 1, noise, None)
     rate = min(1.0, study.training.batch_patients / patients)
     steps = max(1, round(study.training.local_epochs / rate))
     if not study.privacy.wanted:
@@ -138,7 +151,7 @@ def plan(study: Study, patients: int) -> Plan:
         study.privacy.epsilon,
         delta=delta,
         sampling_rate=rate,
-        steps=steps * study.federation.rounds,
+        steps=steps * study.charges,
         beside=() if beside is None else (beside,),
     )
     return replace(planned, noise_multiplier=noise)
@@ -174,7 +187,7 @@ def settle(study: Study, hospital: Hospital, *, run: str) -> dict[str, Any]:
     Returns:
         The privacy statement of this run at this hospital, and what the ledger holds over all runs.
     """
-    planned = plan(study, public_patients(hospital))
+    planned = plan(study, public_patients(study, hospital))
     if planned.noise_multiplier is None:
         return {"statement": asdict(PrivacyStatement.none(steps=0)), "ledger": None}
     spent: dict[str, PoissonGaussian] = {}
@@ -195,7 +208,8 @@ def _not_covered(study: Study, hospital: Hospital) -> tuple[str, ...]:
     """Name what leaves beside what epsilon speaks of."""
     counts = () if study.privacy.covers_releases else COUNTS[family_of(study.task.name)]
     size = () if hospital.policy.declared_patients else (SIZE,)
-    return (*counts, *size, CHOICE)
+    elsewhere = (ELSEWHERE,) if study.synthesises else ()
+    return (*counts, *size, CHOICE, *elsewhere)
 
 
 def _statement(
@@ -208,7 +222,7 @@ def _statement(
         delta=study.privacy.delta,
         sampling_rate=spent[run].sampling_rate,
         noise_multiplier=spent[run].noise_multiplier,
-        clip_norm=study.privacy.clip_norm,
+        clip_norm=_clip_norm(study),
         steps=spent[run].steps,
         not_covered=not_covered,
         releases=released.steps if released else 0,
@@ -216,6 +230,15 @@ def _statement(
         reproducible_noise=study.privacy.reproducible_noise,
         accountant=accountant_of(cost),
     )
+
+
+def _clip_norm(study: Study) -> float:
+    """The most one patient moves what is released in one step."""
+    if not study.measures:
+        return study.privacy.clip_norm
+    from synth.federated import most_tables
+
+    return math.sqrt(most_tables(study.synthesis.spec, study.synthesis.tree))
 
 
 def _reserve(study: Study, hospital: Hospital, wanted: dict[str, PoissonGaussian]) -> None:

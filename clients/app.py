@@ -23,7 +23,9 @@ from clients.visit import Visit
 from clinical.notes import EncoderUnavailable
 from clinical.profile import ProfileError
 from privacy.ledger import BudgetExhausted
+from study.parcels import ParcelUnreadable, open_parcel, wrap
 from study.protocol import ProtocolError
+from synth.hospital_table import NoTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +34,7 @@ log = logging.getLogger("wardround")
 app = ClientApp()
 
 # Their messages name keys, files and columns, never a cell, so they may leave as they are.
-REFUSALS = (PolicyRefusal, ProtocolError, BudgetExhausted, EncoderUnavailable, ProfileError)
+REFUSALS = (PolicyRefusal, ProtocolError, BudgetExhausted, EncoderUnavailable, ProfileError, ParcelUnreadable, NoTable)
 
 
 def answering(handler: Callable[[Visit], RecordDict]) -> Callable[[Message, Context], Message]:
@@ -41,14 +43,14 @@ def answering(handler: Callable[[Visit], RecordDict]) -> Callable[[Message, Cont
     @functools.wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
-            content = handler(Visit(message, context))
+            content = handler(Visit(open_parcel(message), context))
         except REFUSALS as refusal:
             content = verdict("refused", reason=str(refusal))
         except Exception:
             number = secrets.token_hex(4)
             log.exception("internal error %s while answering %s", number, message.metadata.message_type)
             content = verdict("error", reason=f"internal error, local log id {number}")
-        return Message(content, reply_to=message)
+        return Message(wrap(content), reply_to=message)
 
     return answer
 
@@ -63,7 +65,7 @@ def admit(visit: Visit) -> RecordDict:
     plan = json.dumps(planned.as_dict())
     content = verdict("ok", hospital=visit.hospital.name, patients=planned.patients, plan=plan)
     try:
-        visit.work.put_offer(content)
+        visit.offer.put_offer(content)
     except Exception:
         admission.withdraw(visit.hospital, planned, visit.study, run=visit.run)
         raise
@@ -74,8 +76,11 @@ def admit(visit: Visit) -> RecordDict:
 @answering
 def train(visit: Visit) -> RecordDict:
     """Judge the model that came on the tuning split, train it for a round, and send the update."""
-    model, planned = visit.work.model(), visit.plan
     content = verdict("ok")
+    if visit.study.synthesises:
+        visit.synthesis.put_round(content)
+        return content
+    model, planned = visit.work.model(), visit.plan
     visit.work.put_curve(content, model)
     require_independence(visit.study, model, visit.work.examples())
     admission.charge(visit.hospital, planned, run=visit.run)
@@ -121,6 +126,15 @@ def judge(visit: Visit) -> RecordDict:
     """Count the final model's hits and misses on the held-out split."""
     content = verdict("ok")
     visit.work.put_judgement(content, visit.work.model())
+    return content
+
+
+@app.query("measure")
+@answering
+def measure(visit: Visit) -> RecordDict:
+    """Count what is asked of the hospital's table, with noise that is charged before anything is counted."""
+    content = verdict("ok")
+    visit.synthesis.put_measurement(content)
     return content
 
 

@@ -90,11 +90,14 @@ def _describe(study: Study, answer: Forecast) -> str:
     else:
         verdict = "This hospital would admit the study."
     lines = [f"{name:<{widest}}  {value}" for name, value in rows]
-    title = f"Study {study.study.name} at {answer.hospital}, from metadata and ledger: no patient was read."
+    looked = "the table's key" if study.synthesises else "metadata"
+    title = f"Study {study.study.name} at {answer.hospital}, from {looked} and ledger: no patient was read."
     return "\n".join([title, "", *lines, "", verdict])
 
 
 def _releases(study: Study, answer: Forecast) -> str:
+    if study.synthesises:
+        return "none beside what the epsilon covers"
     if answer.plan.release_noise is None:
         return "not covered: they leave without noise, small cells withheld"
     return f"{study.releases} noisy sums, noise {answer.plan.release_noise:.4g}; part of the epsilon"
@@ -109,9 +112,9 @@ def _rows(study: Study, answer: Forecast) -> list[tuple[str, str]]:
     """What is said, line by line."""
     from clients.forecast import MOST_ROUNDS
 
-    planned, rounds, cost = answer.plan, study.federation.rounds, answer.cost
+    planned, rounds, cost = answer.plan, study.charges, answer.cost
     rows = [
-        ("patients in the training split", _size(answer)),
+        (f"patients in the {'table' if study.synthesises else 'training split'}", _size(answer)),
         ("rounds", f"{rounds} of {planned.steps} steps, each with {planned.sampling_rate:.1%} of the patients"),
     ]
     if cost is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from clients.admission import Plan, plan, public_patients, training_patients
-from clients.policy import PolicyRefusal
+from clients.admission import Plan, cohort_patients, plan, public_patients
+from clients.policy import PolicyRefusal, admit_cohort, admit_study
 from privacy.accounting import PoissonGaussian, certify, epsilon
 from privacy.budget import PATIENT, check_unit, committed
 from privacy.ledger import Ledger
@@ -55,10 +55,11 @@ def forecast(study: Study, hospital: Hospital) -> Forecast:
         privacy.ledger.WrongUnit: the ledger is kept for hospitals, not for patients.
         privacy.accounting.AccountantsDisagree: the cost cannot be certified.
     """
-    patients = training_patients(hospital)
+    patients = cohort_patients(study, hospital)
     if patients == 0:
-        raise ValueError(f"hospital {hospital.name} has no patient in its training split")
-    planned = plan(study, public_patients(hospital))
+        where = "table" if study.synthesises else "training split"
+        raise ValueError(f"hospital {hospital.name} has no patient in its {where}")
+    planned = plan(study, public_patients(study, hospital))
     refusal = _refusal(study, hospital, patients)
     events = list(planned.reservations(study, "forecast").values())
     one_round = planned.event(rounds=1)
@@ -81,8 +82,8 @@ def forecast(study: Study, hospital: Hospital) -> Forecast:
 
 def _refusal(study: Study, hospital: Hospital, patients: int) -> str | None:
     try:
-        hospital.policy.admit(study)
-        hospital.policy.admit_patients(study, patients)
+        admit_study(hospital.policy, study)
+        admit_cohort(hospital.policy, study, patients)
     except PolicyRefusal as refusal:
         return str(refusal)
     return None

@@ -43,22 +43,33 @@ def locate(study: Study, node_config: Mapping[str, Value]) -> Hospital:
         PolicyRefusal: there is no hospital for this node, or its policy cannot be read.
         clinical.events.ProfileError: the folder is not a hospital.
     """
-    from clinical.events import read_manifest
-
     path = Path(str(node_config["data"])) if "data" in node_config else _partition(study, node_config)
-    manifest = read_manifest(path)
+    name = _name(study, path)
     policy = read_policy(Path(str(node_config.get("policy", path / "policy.toml"))))
     ledger = str(node_config.get("ledger", path / "ledger.db"))
-    return Hospital(manifest.site_id, path, policy, ledger, str(node_config.get("application", "")))
+    return Hospital(name, path, policy, ledger, str(node_config.get("application", "")))
+
+
+def _name(study: Study, path: Path) -> str:
+    if study.synthesises:
+        from synth.hospital_table import hospital_name
+
+        return hospital_name(path)
+    from clinical.events import read_manifest
+
+    return read_manifest(path).site_id
 
 
 def _partition(study: Study, node_config: Mapping[str, Value]) -> Path:
-    from clinical.events import list_hospitals
+    from study.network import network_hospitals
 
     if "partition-id" not in node_config:
         raise PolicyRefusal("this node names no data: start it with --node-config 'data=\"/path/of/the/hospital\"'")
+    if study.synthesises and not study.data.network:
+        raise PolicyRefusal("simulated hospitals have no table: name a folder of hospitals in data.network")
     number = int(node_config["partition-id"])
-    hospitals = list_hospitals(Path(study.data.network) if study.data.network else simulated_network(study))
+    network = Path(study.data.network) if study.data.network else simulated_network(study)
+    hospitals = network_hospitals(study, network)
     if number >= len(hospitals):
         raise PolicyRefusal(f"the network has {len(hospitals)} hospitals and this is node {number + 1}")
     return hospitals[number]

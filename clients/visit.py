@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from clients import admission, training
 from clients.hospital import Hospital, locate
 from clients.work import open_work
-from study.protocol import Study, parse
+from study.protocol import ProtocolError, Study, parse
 
 if TYPE_CHECKING:
     import numpy as np
     from flwr.app import ConfigRecord, Context, Message, RecordDict
 
     from clients.admission import Plan
-    from clients.work import Work
+    from clients.synthesis import Synthesis
+    from clients.work import Offer, Work
     from privacy.noise import NoiseSource
 
 
@@ -58,9 +59,27 @@ class Visit:
         return open_work(self)
 
     @cached_property
+    def synthesis(self) -> Synthesis:
+        """What this hospital does with its table.
+
+        Raises:
+            ProtocolError: the study trains a model.
+        """
+        from clients.synthesis import Synthesis
+
+        if not self.study.synthesises:
+            raise ProtocolError("only a study of synthesis asks of a table")
+        return Synthesis(self)
+
+    @property
+    def offer(self) -> Offer:
+        """What the hospital brings to the study."""
+        return self.synthesis if self.study.synthesises else self.work
+
+    @cached_property
     def plan(self) -> Plan:
         """The hospital's sampling, steps and noise."""
-        return admission.plan(self.study, admission.public_patients(self.hospital))
+        return admission.plan(self.study, admission.public_patients(self.study, self.hospital))
 
     def arrays(self, record: str) -> dict[str, np.ndarray]:
         """Return the numpy arrays of one record of the message."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from clinical.tasks import family_of
+from study.protocol import ProtocolError
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -19,15 +20,19 @@ if TYPE_CHECKING:
     from clinical.learning import Cases
 
 
-class Work(Protocol):
-    """One visit's work at one hospital."""
+class Offer(Protocol):
+    """What a hospital brings to a study."""
+
+    def put_offer(self, content: RecordDict) -> None:
+        """Add what the hospital brings: the form of its examples and, where they may leave, their counts."""
+
+
+class Work(Offer, Protocol):
+    """One visit's work at one hospital, of a study that trains a model."""
 
     @property
     def planted(self) -> Planted | None:
         """The run's canaries here, among the training split; None where the study has none."""
-
-    def put_offer(self, content: RecordDict) -> None:
-        """Add what the hospital brings: the form of its examples and, where they may leave, their counts."""
 
     def examples(self) -> Cases:
         """Give the training split."""
@@ -49,7 +54,13 @@ class Work(Protocol):
 
 
 def open_work(visit: Visit) -> Work:
-    """Return the work the visit's study asks for."""
+    """Return the work the visit's study asks for.
+
+    Raises:
+        ProtocolError: the study trains no model.
+    """
+    if visit.study.synthesises:
+        raise ProtocolError("a study of synthesis has no model that could be judged")
     if family_of(visit.study.task.name) == "prediction":
         from clients.prediction import Prediction
 

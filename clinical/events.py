@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -65,6 +65,7 @@ __all__ = [
 ]
 
 _HELD_BYTES = 64 * 2**20
+_SIGN = f"data/ and {meds.dataset_metadata_filepath}"  # of a hospital
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,11 +367,18 @@ def _check_splits(names: Iterable[str], path: Path) -> None:
         raise ProfileError(f"{path}: {len(unknown)} unknown split names; a split is {', '.join(SPLITS)}")
 
 
-def list_hospitals(network: Path) -> list[Path]:
+def list_hospitals(
+    network: Path, *, is_hospital: Callable[[Path], bool] | None = None, sign: str = _SIGN
+) -> list[Path]:
     """Find the hospitals of a network, in natural order (hospital-2 before hospital-10).
 
     A path that is itself a hospital gives itself. Folders that are not hospitals (runs, hidden ones) are passed over,
     but half a hospital is not: it is named.
+
+    Args:
+        network: a hospital, or a folder of hospitals.
+        is_hospital: tells which folder is one, where it is not records that make it one.
+        sign: what it looks for, in words.
 
     Raises:
         ProfileError: the path does not exist, holds no hospital, or holds a folder with data but no metadata.
@@ -378,12 +386,13 @@ def list_hospitals(network: Path) -> list[Path]:
     network = Path(network)
     if not network.is_dir():
         raise ProfileError(f"{network} is not a folder; give a hospital or a folder of hospitals")
-    if _is_hospital(network):
+    is_hospital = is_hospital or _is_hospital
+    if is_hospital(network):
         return [network]
     folders = (entry for entry in network.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    found = sorted(filter(_is_hospital, folders), key=_natural)
+    found = sorted(filter(is_hospital, folders), key=_natural)
     if not found:
-        raise ProfileError(f"{network} holds no hospital: no sub-folder has data/ and {meds.dataset_metadata_filepath}")
+        raise ProfileError(f"{network} holds no hospital: no sub-folder has {sign}")
     return found
 
 

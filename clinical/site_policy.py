@@ -44,7 +44,8 @@ minimum_cell = 5
 [allow]
 # What may run here. "*" allows every entry of its kind; an empty list allows none, except where said otherwise.
 
-# The prediction tasks, such as "icd-coding" or "mortality-24h".
+# The prediction tasks, such as "icd-coding" or "mortality-24h". "*" does not mean "synthesis", which makes rows that
+# pass for patients from the table beside this file: whoever allows that names it.
 {tasks}
 
 # The model architectures that may be trained.
@@ -55,6 +56,10 @@ strategies = ["*"]
 
 # The numbers about local performance that may be reported to the server, by name.
 metrics = ["*"]
+
+# Fingerprints (SHA-256) of the table specifications of which a synthetic cohort may be made; `wardround synth check`
+# tells a specification's. An empty list adds nothing.
+specifications = []
 
 # Fingerprints (SHA-256) of the applications that may run here. Only a gate (wardround site run) can tell which one
 # runs, and it asks for an approval of its own (wardround site approve) in any case. An empty list adds nothing to that.

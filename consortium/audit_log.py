@@ -15,7 +15,7 @@ import platform
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from gate.chain import ChainWriter
+from clinical.chain import ChainWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class AuditLog:
             **facts: JSON values, in the order in which they are to be read.
 
         Raises:
-            gate.chain.ChainBroken: the log does not verify, and nothing was added to it.
+            clinical.chain.ChainBroken: the log does not verify, and nothing was added to it.
             OSError: the entry could not be written.
         """
         self._runs.mkdir(parents=True, exist_ok=True)

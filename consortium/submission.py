@@ -45,7 +45,7 @@ def run_study(control: Control, changes: Mapping[str, Value], *, runs: Path, qui
         LaunchRefused: too few hospitals take part in the study as written.
         LaunchFailed: Flower did not take the run, or it failed; its record, where one was begun, keeps the reason.
         ConsortiumFailed: the SuperLink no longer answers; the run's record, where one was begun, says so.
-        gate.chain.ChainBroken: the coordinator's audit log does not verify; nothing was submitted.
+        clinical.chain.ChainBroken: the coordinator's audit log does not verify; nothing was submitted.
     """
     if changes.get("data.network"):
         raise ProtocolError("data.network is for simulations: the hospitals of a consortium bring their own records")

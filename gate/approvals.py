@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gate.chain import ChainBroken, append_entry, read_chain
+from clinical.chain import ChainBroken, append_entry, read_chain
 from privacy.budget import canonical
 from privacy.signatures import fingerprint
 

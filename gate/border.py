@@ -47,7 +47,7 @@ class Question:
 
     Attributes:
         kind: the message's type.
-        family: ``coding`` or ``prediction``.
+        family: ``coding``, ``prediction`` or ``synthesis``.
         covered: whether the study's counts and metrics leave with noise only.
         arrays: the model that came, empty where none did.
         hospital: the name under which this site may speak.

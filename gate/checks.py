@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from clients.policy import PolicyRefusal, read_policy
+from clinical.chain import ChainBroken, read_chain
 from gate.approvals import read_approvals
-from gate.chain import ChainBroken, read_chain
 from gate.egress import read_limits
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def _check_data(site: Site) -> Finding:
     remedy = "wardround data writes a hospital's folder; name it in site.toml under data"
     if not site.data:
         return Finding("data", False, "site.toml names none", remedy)
+    if _holds_table_alone(site):
+        return Finding("data", True, f"{site.path(site.data).name}, a table alone: for studies of synthesis")
     try:
         manifest = read_manifest(site.path(site.data))
         patients = count_split(site.path(site.data), "train")
@@ -101,12 +103,22 @@ def _check_data(site: Site) -> Finding:
     return Finding("data", True, f"{manifest.site_id}, {patients} patients in the training split")
 
 
+def _holds_table_alone(site: Site) -> bool:
+    """Tell whether the hospital has a table and no records."""
+    from synth.hospital_table import has_table
+
+    folder = site.path(site.data)
+    return bool(site.data) and has_table(folder) and not (folder / "data").is_dir()
+
+
 def _examine_data(site: Site) -> Finding:
     """Have the data doctor look: what it calls wrong would make a study wrong, what is doubtful is for a person."""
     from clinical.doctor.examination import examine
     from clinical.events import ProfileError
 
     name, place = "data doctor", site.path(site.data)
+    if _holds_table_alone(site):
+        return Finding(name, True, "examines records; a table is held against a specification by wardround synth check")
     try:
         examination = examine(place, terms=lambda _: _terms(site), now_us=time.time_ns() // 1000)
     except (ProfileError, OSError):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from clinical.chain import Chain
     from gate.bundle import Bundle
-    from gate.chain import Chain
     from gate.site import Site
 
 app = typer.Typer(
@@ -152,7 +152,7 @@ def verified(path: Path, *, head: str | None) -> Chain:
         path: the log.
         head: one noted earlier, which must still be in it.
     """
-    from gate.chain import ChainBroken, read_chain
+    from clinical.chain import ChainBroken, read_chain
 
     try:
         return read_chain(path, containing=head)

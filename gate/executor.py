@@ -26,15 +26,17 @@ from flwr.proto.message_pb2 import Message as MessageProto
 
 from clients.policy import PolicyRefusal
 from clients.replies import VERDICT, verdict
+from clinical.chain import ChainBroken
 from gate.border import EgressRefusal
 from gate.bundle import BundleUnreadable, Shelf, digest_of, read_bundle
-from gate.chain import ChainBroken
 from gate.egress import inspect
 from gate.journal import Journal
+from gate.node import LIVELY_FOR
 from gate.runtime import SuperNode, open_task
 from gate.site import running
 from gate.terms import LedgerMark, asked_of, question_of, read_rules, require_known
 from gate.workers import Nursery, Order, WorkerCancelled, WorkerFailed
+from study.parcels import ParcelUnreadable, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +54,7 @@ log = logging.getLogger("wardround")
 
 _OUTCOMES: dict[str, Decision] = {"ok": "answered", "refused": "refused", "error": "failed"}
 LOOK_SECONDS = 0.1
+LIVELY_LOOK_SECONDS = 0.02  # as long as the SuperNode itself looks often
 RESTART_SECONDS = 2.0
 STEADY_SECONDS = 60.0  # a SuperNode that ran that long has worked, so its end is no matter of the site's settings
 PATIENCE_SECONDS = 45.0  # longer than the coordinator takes a node that was killed for online and turns its return away
@@ -105,7 +108,9 @@ class Gate:
                 self._watch()
                 token = self._node.acquire()
                 if token is None:
-                    time.sleep(LOOK_SECONDS)
+                    self._nursery.rest()
+                    lively = time.monotonic() - self._idle < LIVELY_FOR
+                    time.sleep(LIVELY_LOOK_SECONDS if lively else LOOK_SECONDS)
                 else:
                     self._serve(token)
         finally:
@@ -187,6 +192,7 @@ class Gate:
         clock.lap("check")
         context = _furnished(delivery.context, {**rules.places, "application": bundle.digest})
         order = Order(
+            run=delivery.run.run_id,
             folder=folder,
             component=bundle.component,
             task=task.number,
@@ -294,7 +300,10 @@ def _content(message: bytes) -> RecordDict:
     reply = message_from_proto(MessageProto.FromString(message))
     if not reply.has_content():
         raise EgressRefusal("form", "the reply has no content")
-    return reply.content
+    try:
+        return unwrap(reply.content)
+    except ParcelUnreadable as fault:
+        raise EgressRefusal("form", f"the reply is {fault}") from None
 
 
 def _outcome(content: RecordDict) -> Decision:

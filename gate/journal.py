@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from gate.chain import ChainWriter
+from clinical.chain import ChainWriter
 
 if TYPE_CHECKING:
     from pathlib import Path

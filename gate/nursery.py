@@ -1,8 +1,9 @@
-"""The nursery: a process that has imported what applications need, and forks a worker for each message.
+"""The nursery: a process that has imported what applications need, and forks a worker for each run.
 
 A new Python process that imports torch takes seconds; a fork of one that has takes milliseconds. This file is run by
 its path with ``python -I``, imports nothing of Wardround and touches no data, so that a worker begins as a fresh
-process with warm libraries would: what it learns of one message dies with it.
+process with warm libraries would. It answers the messages of its run, so that the records are read once and not for
+every round; what it learns of one run dies with it.
 
 The application's modules come from its own bundle. The site may have Wardround installed as well; a worker refuses to
 import any of those packages, so that approved code never mixes with code that is merely there.
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-HEAD = struct.Struct("!cQQ")  # kind, length of the first part, length of the second
+HEAD = struct.Struct("!cQQQ")  # kind, Flower's number of the task, length of the first part, length of the second
 REPLY, FAULT = b"R", b"F"
 _PR_SET_PDEATHSIG = 1
 
@@ -54,8 +55,8 @@ class NotInTheBundle(importlib.abc.MetaPathFinder):
 def serve(control: socket.socket, libraries: Sequence[str]) -> None:
     """Import the libraries, then fork a worker for every order until the other side hangs up.
 
-    An order is JSON with the open file descriptor of the message's channel beside it; the answers are one line with the
-    worker's process id and, after its end, one with its wait status.
+    An order is JSON with the open file descriptor of the worker's channel beside it; the answers are one line with the
+    worker's process id and, after its end, one with its wait status. There is one worker at a time.
     """
     _die_with_parent()
     absent = [name for name in libraries if not _imported(name)]
@@ -98,39 +99,46 @@ def _die_with_parent() -> None:
 
 
 def _work(channel: socket.socket, order: dict[str, Any]) -> int:
-    """Answer one message in a forked worker; return its exit code."""
+    """Answer messages in a forked worker until the gate hangs up or one fails; return its exit code."""
     os.setpgid(0, 0)
     _die_with_parent()
     try:
-        answer = _answer(channel, order)
+        application = _application(order)
+        while (asked := _heard(channel)) is not None:
+            channel.sendall(_answer(application, *asked))
     except BaseException as fault:  # noqa: BLE001  # reported by its type; the text may quote a patient
         import traceback
 
         traceback.print_exc()
         kind = type(fault).__name__ if type(fault).__module__ == "builtins" else "Exception"
-        answer = HEAD.pack(FAULT, len(kind), 0) + kind.encode()
-    channel.sendall(answer)
+        channel.sendall(HEAD.pack(FAULT, 0, len(kind), 0) + kind.encode())
     sys.stdout.flush()
     sys.stderr.flush()
     return 0
 
 
-def _answer(channel: socket.socket, order: dict[str, Any]) -> bytes:
-    from flwr.common.serde import context_from_proto, context_to_proto, message_from_proto, message_to_proto
-    from flwr.proto.message_pb2 import Context, Message
+def _application(order: dict[str, Any]) -> Any:
+    """Load the bundle's application."""
     from flwr.supercore.object_ref import load_app
-    from flwr.supercore.task_identity import TaskIdentity
 
-    _, question, surroundings = receive(channel)
-    message = message_from_proto(Message.FromString(question))
-    context = context_from_proto(Context.FromString(surroundings))
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = order["task"], context.run_id, context.node_id
     folder = Path(order["folder"])
     _enter(folder, order["reserved"])
-    application = load_app(order["component"], ImportError, folder)
+    return load_app(order["component"], ImportError, folder)
+
+
+def _answer(application: Any, task: int, question: bytes, surroundings: bytes) -> bytes:
+    from flwr.common.serde import context_from_proto, context_to_proto, message_from_proto, message_to_proto
+    from flwr.proto.message_pb2 import Context, Message
+    from flwr.supercore.task_identity import TaskIdentity
+
+    message = message_from_proto(Message.FromString(question))
+    context = context_from_proto(Context.FromString(surroundings))
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = task, context.run_id, context.node_id
     reply = application(message, context)
     parts = message_to_proto(reply).SerializeToString(), context_to_proto(context).SerializeToString()
-    return HEAD.pack(REPLY, *map(len, parts)) + b"".join(parts)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return HEAD.pack(REPLY, task, *map(len, parts)) + b"".join(parts)
 
 
 def _enter(folder: Path, reserved: Sequence[str]) -> None:
@@ -142,10 +150,12 @@ def _enter(folder: Path, reserved: Sequence[str]) -> None:
         sys.modules["numpy"].random.seed()  # else every worker would draw what the others draw
 
 
-def receive(channel: socket.socket) -> tuple[bytes, bytes, bytes]:
-    """Read one frame: its kind and its two parts."""
-    kind, first, second = HEAD.unpack(_read(channel, HEAD.size))
-    return kind, _read(channel, first), _read(channel, second)
+def _heard(channel: socket.socket) -> tuple[int, bytes, bytes] | None:
+    """Read one message: its task's number and its two parts; None where the gate has hung up."""
+    if not channel.recv(1, socket.MSG_PEEK):
+        return None
+    _, task, first, second = HEAD.unpack(_read(channel, HEAD.size))
+    return task, _read(channel, first), _read(channel, second)
 
 
 def _read(channel: socket.socket, size: int) -> bytes:

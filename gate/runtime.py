@@ -49,6 +49,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from gate import node
+from study.parcels import open_parcel, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ log = logging.getLogger("wardround")
 HOST = "127.0.0.1"
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 _END_SECONDS = 10.0
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = (0.02, 0.1)
 
 
 class SuperNode:
@@ -198,6 +199,7 @@ class Task:
 
         Raises:
             RuntimeError: the task has no message.
+            ParcelUnreadable: its content is a parcel that is none.
         """
         given = self._client.PullTaskInput(PullTaskInputRequest())
         context = context_from_proto(given.context)
@@ -214,16 +216,18 @@ class Task:
             make_pull_object_fn_protobuf(self._client.PullObject, node, context.run_id),
             make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, node, context.run_id),
             return_type=Message,
-            initial_backoff=_LOOK_SECONDS,
-            backoff_cap=1.0,
+            initial_backoff=_LOOK_SECONDS[0],
+            backoff_cap=_LOOK_SECONDS[1],
         )
         message.metadata.__dict__["_message_id"] = (
             tree.object_id
         )  # a message without its own id, by which it is answered
-        return Delivery(message, context, run_from_proto(given.run), fab_from_proto(given.fab))
+        return Delivery(open_parcel(message), context, run_from_proto(given.run), fab_from_proto(given.fab))
 
     def send(self, reply: Message, context: Context) -> None:
         """Hand over the answer and close the task."""
+        if reply.has_content():
+            reply.content = wrap(reply.content)
         push_message(self._client, reply, context)
         push_task_output(self._client, context, SubStatus.COMPLETED, "")
 

@@ -90,6 +90,16 @@ class Site:
         return self.folder / "cache"
 
     @property
+    def releases(self) -> Path:
+        """What is known of synthetic cohorts that have left."""
+        return self.folder / "releases"
+
+    @property
+    def release_key(self) -> Path:
+        """The key that signs their packages."""
+        return self.folder / "release.key"
+
+    @property
     def lock(self) -> Path:
         """Held by the gate while it runs; its content is the gate's process id."""
         return self.logs / "gate.pid"

@@ -58,10 +58,11 @@ def read_rules(site: Site) -> Rules:
 
     Raises:
         PolicyRefusal: one of them is missing or cannot be read.
-        gate.chain.ChainBroken: the approvals do not verify.
+        clinical.chain.ChainBroken: the approvals do not verify.
         clinical.events.ProfileError: the site's data are no hospital.
     """
-    from clinical.events import ProfileError, read_manifest
+    from clinical.events import ProfileError
+    from synth.hospital_table import hospital_name
 
     policy = read_policy(site.path(site.policy))
     limits = read_limits(site.path(site.policy))
@@ -72,7 +73,7 @@ def read_rules(site: Site) -> Rules:
     if not site.data:
         raise PolicyRefusal("the site names no data yet")
     try:
-        hospital = read_manifest(site.path(site.data)).site_id
+        hospital = hospital_name(site.path(site.data))
     except ProfileError:
         raise PolicyRefusal("the site's data are not there or are no hospital") from None
     return Rules(site, policy, limits, frozenset(approved), hospital)
@@ -98,10 +99,11 @@ def asked_of(delivery: Delivery) -> Asked:
 def question_of(delivery: Delivery, rules: Rules) -> Question:
     """Say for the egress policy what a reply is held against."""
     settings, policy, content = delivery.context.run_config, rules.policy, delivery.message.content
+    family = _family(settings.get("task.name"))
     return Question(
         kind=_kind(delivery),
-        family=_family(settings.get("task.name")),
-        covered=float(settings.get("privacy.releases-epsilon", 0)) > 0,
+        family=family,
+        covered=family == "synthesis" or float(settings.get("privacy.releases-epsilon", 0)) > 0,
         arrays=read_arrays(content.array_records["arrays"], "arrays") if "arrays" in content.array_records else {},
         hospital=rules.hospital,
         minimum_cell=policy.minimum_cell,

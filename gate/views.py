@@ -77,8 +77,8 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
 
 def describe_status(site: Site) -> str:
     """Say how a site stands."""
+    from clinical.chain import ChainBroken, read_chain
     from gate.approvals import read_approvals
-    from gate.chain import ChainBroken, read_chain
     from gate.site import gate_process
 
     pid = gate_process(site)

@@ -65,7 +65,8 @@ LIBRARIES = (
     "flwr.supercore.task_identity",
 )
 _LOOK_SECONDS = 0.2
-_END_SECONDS = 5.0  # for a worker to end after its reply
+_END_SECONDS = 5.0  # for a worker to end after its last reply
+_REST_SECONDS = 600.0  # how long a worker is kept for the next message of its run
 _START_SECONDS = 300.0
 
 
@@ -82,6 +83,7 @@ class Order:
     """One message to be answered.
 
     Attributes:
+        run: Flower's number of the run; its messages are answered by one worker.
         folder: the unpacked application.
         component: the ClientApp in it, as ``module:attribute``.
         task: Flower's number of the task.
@@ -90,6 +92,7 @@ class Order:
         largest: the most bytes a reply may have.
     """
 
+    run: int
     folder: Path
     component: str
     task: int
@@ -100,11 +103,22 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker gave back, serialised, and when it had begun (seconds of the monotonic clock)."""
+    """What a worker gave back, serialised, and when there was one (seconds of the monotonic clock)."""
 
     message: bytes
     context: bytes
     forked: float
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A forked process, what it may answer, and when it last did."""
+
+    pid: int
+    channel: socket.socket
+    run: int
+    folder: Path
+    answered: float
 
 
 class Nursery:
@@ -117,6 +131,7 @@ class Nursery:
         self._sandbox = tuple(sandbox)
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._worker: _Worker | None = None
         self._warm = False
 
     def __enter__(self) -> Self:
@@ -175,6 +190,8 @@ class Nursery:
 
     def stop(self) -> None:
         """End the nursery, and with it any worker."""
+        if self._worker is not None:
+            self._worker.channel.close()
         if self._control is not None:
             self._control.close()
         if self._process is not None:
@@ -182,10 +199,15 @@ class Nursery:
                 self._process.wait(timeout=1)
             self._process.kill()
             self._process.wait()
-        self._process = self._control = None
+        self._process = self._control = self._worker = None
+
+    def rest(self) -> None:
+        """End a worker that was not needed for long; to be called while there is no message."""
+        if self._worker is not None and time.monotonic() - self._worker.answered > _REST_SECONDS:
+            self._dismiss(patience=_END_SECONDS)
 
     def answer(self, order: Order, *, cancelled: Callable[[], bool]) -> Answer:
-        """Have a message answered by a worker of its own.
+        """Have a message answered by the worker of its run.
 
         Args:
             order: the message and the application.
@@ -195,21 +217,44 @@ class Nursery:
             WorkerFailed: it raised, died, or sent what is no reply.
             WorkerCancelled: `cancelled` said so.
         """
+        worker = self._of_run(order)
+        began = time.monotonic()
+        try:
+            _hand_over(worker.channel, order)
+            frame = self._listen(worker.channel, order, cancelled)
+            if _whole(frame) and frame[:1] == nursery.REPLY:
+                worker.answered = time.monotonic()
+                return Answer(*_parts(frame, order.task), began)
+            status = self._dismiss(patience=_END_SECONDS)
+        except BaseException:
+            self._dismiss(patience=0)
+            raise
+        raise WorkerFailed(_complaint(frame, status))
+
+    def _of_run(self, order: Order) -> _Worker:
+        """Return the worker that answers a run's messages, forked now where there is none."""
+        worker = self._worker
+        if worker is not None:
+            if (worker.run, worker.folder) == (order.run, order.folder) and self.pid is not None and not self._told():
+                return worker
+            with suppress(WorkerFailed):
+                self._dismiss(patience=_END_SECONDS)
         control = self._warmed()
         ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                socket.send_fds(control, [_instruction(order)], [theirs.fileno()])
+        with theirs:
+            socket.send_fds(control, [_instruction(order)], [theirs.fileno()])
+        try:
             pid = int(self._hear()["pid"])
-            forked = time.monotonic()
-            try:
-                _hand_over(ours, order)
-                frame = self._listen(ours, order, cancelled)
-                status = self._ended(pid, patience=_END_SECONDS)
-            except BaseException:
-                self._ended(pid, patience=0)
-                raise
-        return Answer(*_told(frame, status), forked)
+        except BaseException:
+            ours.close()
+            raise
+        self._worker = _Worker(pid, ours, order.run, order.folder, time.monotonic())
+        return self._worker
+
+    def _told(self) -> bool:
+        """Tell whether the nursery has said something, which can only be that the worker has ended."""
+        assert self._control is not None
+        return bool(select.select([self._control], [], [], 0)[0])
 
     def _listen(self, channel: socket.socket, order: Order, cancelled: Callable[[], bool]) -> bytes:
         """Read a worker's frame; a shorter one where it ends before."""
@@ -230,13 +275,17 @@ class Nursery:
                 raise WorkerFailed("the application's reply is larger than site policy lets leave")
         return bytes(heard)
 
-    def _ended(self, pid: int, *, patience: float) -> int:
-        """Wait for a worker's end, and make it where it does not come; return the wait status."""
+    def _dismiss(self, *, patience: float) -> int:
+        """Hang up on the worker, wait for its end, and make it where it does not come; return the wait status."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return 0
         assert self._control is not None
+        worker.channel.close()
         ready, _, _ = select.select([self._control], [], [], patience)
         if not ready:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(worker.pid, signal.SIGKILL)
         return int(self._hear()["status"])
 
     def _hear(self) -> dict[str, Any]:
@@ -256,13 +305,13 @@ class Nursery:
 
 
 def _instruction(order: Order) -> bytes:
-    line = {"folder": str(order.folder), "component": order.component, "task": order.task, "reserved": ROOMS}
+    line = {"folder": str(order.folder), "component": order.component, "reserved": ROOMS}
     return json.dumps(line).encode()
 
 
 def _hand_over(channel: socket.socket, order: Order) -> None:
     with suppress(BrokenPipeError, ConnectionResetError):  # a worker that died early is told from its end
-        channel.sendall(nursery.HEAD.pack(nursery.REPLY, len(order.message), len(order.context)))
+        channel.sendall(nursery.HEAD.pack(nursery.REPLY, order.task, len(order.message), len(order.context)))
         channel.sendall(order.message)
         channel.sendall(order.context)
 
@@ -274,27 +323,35 @@ def _receive(channel: socket.socket) -> bytes:
         return b""
 
 
-def _whole(heard: bytearray) -> bool:
+def _whole(frame: bytes | bytearray) -> bool:
     """Tell whether a frame is complete."""
     head = nursery.HEAD
-    if len(heard) < head.size:
+    if len(frame) < head.size:
         return False
-    _, first, second = head.unpack(heard[: head.size])
-    return len(heard) >= head.size + int(first) + int(second)
+    *_, first, second = head.unpack(frame[: head.size])
+    return len(frame) >= head.size + int(first) + int(second)
 
 
-def _told(frame: bytes, status: int) -> tuple[bytes, bytes]:
-    """Take a reply apart, or say how the worker ended."""
+def _parts(frame: bytes, task: int) -> tuple[bytes, bytes]:
+    """Take a reply apart.
+
+    Raises:
+        WorkerFailed: it answers another message, or goes on behind its end.
+    """
     head = nursery.HEAD
-    if len(frame) >= head.size:
-        kind, first, second = head.unpack(frame[: head.size])
-        body = frame[head.size :]
-        if len(body) == first + second:
-            if kind == nursery.FAULT:
-                word = body.decode("ascii", "replace")
-                known = isinstance(getattr(builtins, word, None), type)  # any other name is the application's to choose
-                raise WorkerFailed(f"the application raised {word if known else 'Exception'}")
-            return body[:first], body[first:]
+    _, answered, first, second = head.unpack(frame[: head.size])
+    body = frame[head.size :]
+    if answered != task or len(body) != first + second:
+        raise WorkerFailed("the application's process sent what is no reply to its message")
+    return body[:first], body[first:]
+
+
+def _complaint(frame: bytes, status: int) -> str:
+    """Say how a worker ended that gave no reply."""
+    if _whole(frame):
+        word = frame[nursery.HEAD.size :].decode("ascii", "replace")
+        known = isinstance(getattr(builtins, word, None), type)  # any other name is the application's to choose
+        return f"the application raised {word if known else 'Exception'}"
     if os.WIFSIGNALED(status):
-        raise WorkerFailed(f"the application's process was killed by {signal.Signals(os.WTERMSIG(status)).name}")
-    raise WorkerFailed(f"the application's process ended with code {os.WEXITSTATUS(status)} and no reply")
+        return f"the application's process was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"the application's process ended with code {os.WEXITSTATUS(status)} and no reply"

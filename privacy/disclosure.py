@@ -17,6 +17,7 @@ Source: Giomi et al. 2023 (arXiv 2211.10459); Article 29 Working Party, opinion 
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     Codes = NDArray[np.float64]
     Index = NDArray[np.int64]
 
-_TRIES = 10  # queries drawn for each that is wanted
+_TRIES = 2  # queries drawn for each that is wanted, with as many columns
+_WIDER = 1.5  # columns of the next ones, where too few single somebody out
 
 
 class NoAttack(ValueError):
@@ -106,7 +108,7 @@ def single_out(
         listed: bool [F], which columns are categories: these are asked for by equality, numbers by more or less.
         rng: draws rows and columns of the queries.
         attacks: queries asked for.
-        columns: of one query.
+        columns: of one query; more, where so many single out too few rows of the cohort.
 
     Returns:
         Successes over the queries that were found; the naive guess is a random predicate over as many columns.
@@ -120,20 +122,28 @@ def single_out(
         raise NoAttack(f"training has {len(tables[0])} rows and control {len(tables[1])}: one size is needed")
     logging.getLogger(attack.__name__).setLevel(logging.ERROR)  # it warns of what the tally says
     training, control, made = (_polars(rows, listed) for rows in tables)
-    queries = attack.multivariate_singling_out_queries(
-        made.unique(maintain_order=True),
-        n_queries=attacks,
-        n_cols=min(columns, made.width),
-        max_attempts=_TRIES * attacks,
-        rng=rng,
-    )
+    queries: list[Any] = []
+    blind: list[Any] = []
+    distinct, wide = made.unique(maintain_order=True), min(columns, made.width)
+    while len(queries) < attacks:
+        found = attack.multivariate_singling_out_queries(
+            distinct,
+            n_queries=attacks - len(queries),
+            n_cols=wide,
+            max_attempts=_TRIES * attacks,
+            rng=rng,
+        )
+        queries += found
+        blind += _blind_queries(tables[2], listed, rng, count=len(found), columns=wide)
+        if wide == made.width:
+            break
+        wide = min(math.ceil(_WIDER * wide), made.width)
     if not queries:
         raise NoAttack("no query singles out a row of the cohort")
-    blind = _blind_queries(tables[2], listed, rng, count=len(queries), columns=min(columns, made.width))
-    found, by_chance, naive = (
+    singled, by_chance, naive = (
         _alone(table, asked) for table, asked in ((training, queries), (control, queries), (training, blind))
     )
-    return Tally(found, by_chance, naive / len(queries), len(queries))
+    return Tally(singled, by_chance, naive / len(queries), len(queries))
 
 
 def link(training: tuple[Index, Index], control: tuple[Index, Index], *, synthetic: int) -> Tally:

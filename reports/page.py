@@ -132,6 +132,21 @@ side of the answer: {{ final.withheld|join(', ') }}; they are not in the pooled 
 </tbody></table></div>{% endif %}
 """
 
+SYNTHESIS = """<h2>What was made</h2>
+<p>{{ final.rows }} rows by {{ final.generator }}, fitted to {{ "noisy counts" if counted else "the noisy steps of a critic" }} of {{ final.hospitals|length }} hospitals together; the rows and their
+record lie in the folder <code>{{ final.folder }}</code> beside this page. {{ final.turned_down }} drawn rows broke a rule of the specification and were
+drawn again. The specification is <code>{{ final.specification }}</code>.</p>
+<div class="wide"><table><caption>Columns: what the specification says publicly{{ ', and into how many groups the values fell where pairs were counted' if counted }}</caption>
+<thead><tr><th scope="col">column</th><th scope="col" class="text">kind</th>{% if counted %}<th scope="col">groups</th>{% endif %}</tr></thead><tbody>
+{% for column in final.columns %}<tr><th scope="row">{{ column.name }}</th><td class="text">{{ column.kind }}</td>
+{% if counted %}<td>{{ final.groups[column.name] }}</td>{% endif %}</tr>{% endfor %}</tbody></table></div>
+{% if final.pairs %}<div class="wide"><table><caption>Pairs that were counted together: rows were drawn along them, so other dependences are followed only as far as these carry
+them</caption><thead><tr><th scope="col">column</th><th scope="col" class="text">drawn given</th></tr></thead><tbody>
+{% for parent, child in final.pairs %}<tr><th scope="row">{{ child }}</th><td class="text">{{ parent }}</td></tr>{% endfor %}</tbody></table></div>{% endif %}
+<p>How good the rows are, and whether they may be shared, is another question: <code>wardround synth score</code> and <code>wardround synth release</code>
+answer it at a hospital, beside patients whom the cohort was not made of.</p>
+"""
+
 TEMPLATE = (
     """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -142,6 +157,8 @@ TEMPLATE = (
 <h1>{{ run.study.study.name }}</h1></header>
 {% if run.status != 'completed' %}
 <p class="answer bad">This run is {{ run.status }}{% if run.reason %}: {{ run.reason }}{% endif %}.</p>
+{% elif final and final.family == 'synthesis' %}
+<p class="answer">A synthetic cohort of {{ final.rows }} rows stands for the patients of {{ final.hospitals|length }} hospitals, none of which has seen another's.</p>
 {% elif final and final.family == 'prediction' %}
 <p class="answer">{{ run.task.question }} The federated model answers with {{ outcomes[lead] }} {{ final.pooled[lead]|score }}
 {{ run.task.unit if lead == 'mae' }} on held-out patients of {{ final.sites|length }} hospitals{% if alone %}; hospitals training alone reach
@@ -151,7 +168,7 @@ TEMPLATE = (
 {{ final.sites|length }} hospitals{% if alone %}; hospitals training alone reach {{ alone.pooled.micro_f1|score }} on the
 same patients{% endif %}.</p>
 {% endif %}
-{% if final and final.noised %}<p>These scores carry noise: they are read from sums in which no single patient can be made out, so they have no
+{% if final and final.family != 'synthesis' and final.noised %}<p>These scores carry noise: they are read from sums in which no single patient can be made out, so they have no
 bootstrap intervals{{ ', no table by code and no macro averages' if final.family == 'coding' else '; each patient counts once in them, however often something was asked' }}.</p>{% endif %}
 {% if final and final.family == 'coding' and final.collapse %}<p class="bad">{{ final.collapse }}</p>{% endif %}
 
@@ -160,7 +177,7 @@ bootstrap intervals{{ ', no table by code and no macro averages' if final.family
 {% set guaranteed = run.study.privacy.epsilon > 0 %}
 {% if guaranteed %}
 <p>The guarantee is differential privacy for each <strong>patient</strong> with all his or her records: whoever sees
-every model this run released can hardly tell whether that patient was in the training data. How hardly is epsilon:
+{{ 'every count, critic and row' if synthesis else 'every model' }} this run released can hardly tell whether that patient was in the {{ "hospital's table" if synthesis else 'training data' }}. How hardly is epsilon:
 smaller is stronger. The study asked for {{ run.study.privacy.epsilon|epsilon }} at delta {{ run.study.privacy.delta }}.</p>
 {% else %}<p class="bad">This run gives no guarantee: it trained without differential privacy.</p>{% endif %}
 <div class="wide"><table><caption>What each hospital's patients paid for this run, and over all runs on its ledger</caption>
@@ -202,11 +219,11 @@ in a round, {{ '%.3g'|format(plan.study_noise_over_reach) }} times over the whol
 
 {% if curve %}<h2>Training</h2>{{ curve|safe }}{% endif %}
 {% if final %}
-{% include "coding" if final.family == "coding" else "prediction" %}
+{% include final.family %}
 {% endif %}
 
 {% if run.sites is defined %}<h2>Who took part</h2>
-<div class="wide"><table><caption>Admitted hospitals</caption><thead><tr><th scope="col">hospital</th><th scope="col">training patients</th>
+<div class="wide"><table><caption>Admitted hospitals</caption><thead><tr><th scope="col">hospital</th><th scope="col">{{ '' if synthesis else 'training ' }}patients</th>
 {% if run.vocabulary is defined and not notes %}<th scope="col">discharges</th><th scope="col">discharges of another system</th><th scope="col">groups of another system</th>
 {% elif run.vocabulary is defined %}<th scope="col">documents</th><th scope="col">translated codes</th><th scope="col">lost codes</th><th scope="col">unknown codes</th><th scope="col">notes without codes</th>{% endif %}</tr></thead><tbody>
 {% for site in run.sites %}<tr><th scope="row">{{ site.name }}</th><td>{{ site.patients }}</td>{% if run.vocabulary is defined %}<td>{{ site.documents if site.documents is not none else '–' }}</td>
@@ -220,7 +237,8 @@ in a round, {{ '%.3g'|format(plan.study_noise_over_reach) }} times over the whol
 {% if troubled %}<div class="wide"><table><caption>Replies that were missing or rejected</caption><thead><tr><th scope="col">round</th><th scope="col" class="text">hospital</th>
 <th scope="col" class="text">how</th><th scope="col" class="text">why</th></tr></thead><tbody>
 {% for entry in troubled %}{% for gone in entry.absences %}<tr><th scope="row">{{ entry.round }}</th><td class="text">{{ gone.site }}</td><td class="text">{{ gone.kind }}</td><td class="text">{{ gone.reason }}</td></tr>{% endfor %}{% endfor %}</tbody></table></div>
-{% elif run.rounds %}<p>Every hospital delivered a sound update in each of the {{ run.rounds|length }} rounds.</p>{% endif %}{% endif %}
+{% elif run.rounds %}<p>Every hospital delivered {{ 'the counts of each of the' if synthesis and counted else 'a sound update in each of the' }} {{ run.rounds|length }}
+{{ 'measurements' if synthesis and counted else 'rounds' }}.</p>{% endif %}{% endif %}
 
 <h2>Settings and versions</h2>
 <p>Agreed study <code>{{ run.digest }}</code></p>

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clinical.tasks import SYNTHESIS as SYNTHESIS_TASK
 from clinical.tasks import reads_notes
 from reports.charts import calibration_chart, line_chart
-from reports.page import CODING, PREDICTION, TEMPLATE, environment
+from reports.page import CODING, PREDICTION, SYNTHESIS, TEMPLATE, environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,11 +54,13 @@ def render(record: Mapping[str, Any]) -> str:
         record: the content of ``run.json``; a running or failed run has only some of its keys.
     """
     final = record.get("final")
-    shown = {key: name for key, name in OUTCOMES.items() if final is not None and key in final["pooled"]}
-    pages = environment({"page": TEMPLATE, "coding": CODING, "prediction": PREDICTION})
+    shown = {key: name for key, name in OUTCOMES.items() if final is not None and key in final.get("pooled", {})}
+    pages = environment({"page": TEMPLATE, "coding": CODING, "prediction": PREDICTION, "synthesis": SYNTHESIS})
     return pages.get_template("page").render(
         run=record,
         notes=reads_notes(record["study"]["task"]["name"]),
+        synthesis=record["study"]["task"]["name"] == SYNTHESIS_TASK,
+        counted=record["study"].get("synthesis", {}).get("generator") == "marginals",
         metrics=METRICS,
         curve=_curve(record),
         outcomes=shown,

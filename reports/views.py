@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def draw(record: Mapping[str, Any]) -> dict[str, str]:
-    """Draw a run's page and its model card.
+    """Draw a run's page and its model card; a synthesis has no model, so it has no card.
 
     Args:
         record: the content of ``run.json``; a running or failed run has only some of its keys.
@@ -17,11 +17,14 @@ def draw(record: Mapping[str, Any]) -> dict[str, str]:
     Returns:
         File name → text. The same record gives the same texts.
     """
+    from clinical.tasks import SYNTHESIS
     from reports import card
     from reports.run import render
 
-    return {
-        "report.html": render(record),
+    page = {"report.html": render(record)}
+    if record["study"]["task"]["name"] == SYNTHESIS:
+        return page  # a cohort is no model
+    return page | {
         "model_card.md": card.render_markdown(record),
         "model_card.html": card.render_html(record),
     }

@@ -39,28 +39,32 @@ class Point:
     sites: Mapping[str, float | None]
 
 
-class Agenda(Protocol):
-    """What is particular to a family of tasks, at the coordinator."""
+class Score(Protocol):
+    """What a round is told and asked besides the model."""
 
     @property
     def metric(self) -> str:
         """The metric of the curve, as a key of the scores."""
 
+    def terms(self) -> dict[str, Any]:
+        """What every message to the hospitals says besides the model."""
+
+    def read_curve(self, replies: Mapping[str, RecordDict]) -> Point | None:
+        """Pool what hospitals, by name, say of a model on the tuning split; None where none says anything."""
+
+
+class Agenda(Score, Protocol):
+    """What is particular to a family of tasks, at the coordinator."""
+
     @property
     def higher_is_better(self) -> bool:
         """Whether a higher metric is better."""
-
-    def terms(self) -> dict[str, Any]:
-        """What every message to the hospitals says besides the model."""
 
     def facts(self) -> dict[str, Any]:
         """What was agreed, for the run's record."""
 
     def initial_model(self) -> Arrays:
         """Build the model every hospital starts from."""
-
-    def read_curve(self, replies: Mapping[str, RecordDict]) -> Point | None:
-        """Pool what hospitals, by name, say of a model on the tuning split; None where none says anything."""
 
     def answer(self, questions: Questions, progress: Progress, archive: Archive, initial: Arrays) -> None:
         """Settle the final model, score it and archive both."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flwr.app import Context
     from flwr.serverapp import Grid
 
+    from server.agenda import Agenda
     from server.rounds import Progress
     from study.protocol import Study
 
@@ -51,7 +52,10 @@ def main(grid: Grid, context: Context) -> None:
     archive = Archive(study, context.run_id)
     log.info("run %s writes %s", context.run_id, archive.folder)
     try:
-        _conduct(grid, study, strategy, archive)
+        if study.synthesises:
+            _synthesise(grid, study, strategy, archive)
+        else:
+            _conduct(grid, study, strategy, archive)
     except BaseException as failure:
         reason = str(failure) if isinstance(failure, (StudyFailed, ValueError)) else type(failure).__name__
         archive.close(status="refused" if isinstance(failure, StudyRefused) else "failed", reason=reason)
@@ -73,27 +77,52 @@ def _conduct(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
             trainers.require(study.federation.quorum)
             agenda = open_agenda(trainers, study)
             archive.note(curve_metric=agenda.metric, **agenda.facts())
-        initial = agenda.initial_model()
-        progress = rounds.Progress(arrays=initial, roster=trainers, higher_is_better=agenda.higher_is_better)
-        tail = TailAverage(study.federation.rounds)
-        with archive.timed("rounds"), hiding_hospitals(strategy, study, trainers, initial, archive) as hiding:
-            rounds.train(
-                grid,
-                study,
-                hiding,
-                progress,
-                agenda=agenda,
-                after_round=lambda now: _after_round(archive, tail, now),
-            )
-        if study.training.average == "tail" and tail.count:
-            progress.arrays = tail.mean()
-        with archive.timed("evaluation"):
-            judging = judges if study.federation.guest else progress.roster
-            questions = Questions(grid, study, progress.roster, judging, agenda.terms())
-            agenda.answer(questions, progress, archive, initial)
+        _train(grid, study, strategy, archive, agenda, (trainers, judges))
     finally:
         if roster is not None:
             archive.note(privacy=_settle(grid, study, roster))
+
+
+def _synthesise(grid: Grid, study: Study, strategy: Any, archive: Archive) -> None:
+    """Make a cohort of the hospitals' tables; its rows are written only when its cost has been said."""
+    from server.synthesis import keep_cohort, synthesise_together
+
+    roster: Roster | None = None
+    try:
+        with archive.timed("admission"):
+            roster = gather(grid, study)
+            archive.note(sites=_sites(roster), absences=_absences(roster))
+            roster.require(study.federation.quorum)
+        cohort = synthesise_together(grid, study, strategy, roster, archive)
+    finally:
+        if roster is not None:
+            archive.note(privacy=_settle(grid, study, roster))
+    keep_cohort(cohort, study, archive)
+
+
+def _train(
+    grid: Grid, study: Study, strategy: Any, archive: Archive, agenda: Agenda, parties: tuple[Roster, Roster]
+) -> None:
+    """Make a model of the trainers' records and score it on the judges'."""
+    trainers, judges = parties
+    initial = agenda.initial_model()
+    progress = rounds.Progress(arrays=initial, roster=trainers, higher_is_better=agenda.higher_is_better)
+    tail = TailAverage(study.federation.rounds)
+    with archive.timed("rounds"), hiding_hospitals(strategy, study, trainers, initial, archive) as hiding:
+        rounds.train(
+            grid,
+            study,
+            hiding,
+            progress,
+            agenda=agenda,
+            after_round=lambda now: _after_round(archive, tail, now),
+        )
+    if study.training.average == "tail" and tail.count:
+        progress.arrays = tail.mean()
+    with archive.timed("evaluation"):
+        judging = judges if study.federation.guest else progress.roster
+        questions = Questions(grid, study, progress.roster, judging, agenda.terms())
+        agenda.answer(questions, progress, archive, initial)
 
 
 def _after_round(archive: Archive, tail: TailAverage, now: Progress) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 STUDY = Annotated[Path | None, typer.Argument(help="A preset: TOML that changes some of the study's defaults.")]
 METRICS = {"micro_f1": "micro-F1", "auroc": "AUROC", "mae": "mean absolute error"}
@@ -77,9 +80,12 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's directory.")]) -
         raise ValueError(
             f"{folder} is signed, so nothing in it is drawn again: copy run.json elsewhere and draw it there"
         )
-    for name, text in draw(json.loads((folder / "run.json").read_text(encoding="utf-8"))).items():
+    drawn = draw(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    for name, text in drawn.items():
         (folder / name).write_text(text, encoding="utf-8")
-    typer.echo(f"report: {folder / 'report.html'}\nmodel card: {folder / 'model_card.md'}")
+    typer.echo(f"report: {folder / 'report.html'}")
+    if "model_card.md" in drawn:
+        typer.echo(f"model card: {folder / 'model_card.md'}")
 
 
 def _failed(failure: Exception) -> typer.Exit:
@@ -110,6 +116,9 @@ def _number(value: float | None) -> str:
 def summary(folder: Path) -> str:
     """Say the run's main numbers in two lines."""
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if record["final"]["family"] == "synthesis":
+        made = f"{record['final']['rows']} rows of {len(record['final']['hospitals'])} hospitals: {folder / 'cohort'}"
+        return f"{made}\n{_paid(record)}"
     metric = record["curve_metric"]
     score = record["final"]["pooled"][metric]
     line = f"{METRICS[metric]} {_number(score['value'])}"
@@ -118,9 +127,14 @@ def summary(folder: Path) -> str:
     alone = record.get("baselines", {}).get("local", {}).get("pooled", {}).get(metric)
     if alone:
         line += f"; hospitals alone {_number(alone['value'])}"
+    return f"{line}\n{_paid(record)}"
+
+
+def _paid(record: Mapping[str, Any]) -> str:
+    """Say what the run cost the patients."""
     spent = [site["statement"]["epsilon"] for site in record["privacy"].values()]
     if None in spent or not spent:
-        return f"{line}\nno differential privacy guarantee"
+        return "no differential privacy guarantee"
     privacy = record["study"]["privacy"]
     paid = f"epsilon at most {max(spent):.3g} at delta {privacy['delta']:g} for every patient"
-    return f"{line}\n{paid}, of {privacy['epsilon']:g} asked"
+    return f"{paid}, of {privacy['epsilon']:g} asked"

@@ -91,6 +91,8 @@ def compare_arms(comparison: Comparison) -> str:
     studies = [build(comparison.changes, variant) for variant in variants]
     for study in studies:
         check_study(study)  # a mistake ends here, before any work
+        if study.synthesises:
+            raise ValueError("a comparison is of models: score cohorts with `wardround synth score`")
         if "boosting" in comparison.arms and family_of(study.task.name) == "coding":
             raise ValueError(f"the arm boosting is for prediction tasks: leave it out for {study.task.name}")
     laboratory = Laboratory(tuple(_hospitals(comparison, studies[0])), comparison.output)

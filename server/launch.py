@@ -7,12 +7,14 @@ is installed, and ends when the command ends.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from study.protocol import Study, Value
 
 START_SECONDS = 60.0
+PATIENCE_SECONDS = (5.0, 10.0)  # for what Flower leaves behind, before it is asked to end and before it has to
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,31 @@ def _superlink(environment: dict[str, str], scratch: Path) -> Iterator[subproces
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            _end_orphans(f"FLWR_HOME={environment['FLWR_HOME']}".encode())
+
+
+def _end_orphans(mark: bytes) -> None:
+    """End what the SuperLink started apart and left: a simulation that lost it asks for it for ever.
+
+    They are found by their environment, where the system shows it (Linux); most end by themselves in a moment.
+    """
+    for patience, farewell in zip(PATIENCE_SECONDS, (signal.SIGTERM, signal.SIGKILL), strict=True):
+        deadline = time.monotonic() + patience
+        while (left := _carrying(mark)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, farewell)
+
+
+def _carrying(mark: bytes) -> list[int]:
+    """Return the processes in whose environment a variable has this value."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it ended meanwhile, or is another user's
+            if mark in environ.read_bytes().split(b"\0"):
+                found.append(int(environ.parent.name))
+    return found
 
 
 def _await_superlink(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -147,6 +175,6 @@ def _await_superlink(process: subprocess.Popen[bytes], port: int, log: Path) -> 
 
 
 def _count_hospitals(study: Study) -> int:
-    from clinical.events import list_hospitals
+    from study.network import network_hospitals
 
-    return len(list_hospitals(Path(study.data.network))) if study.data.network else study.data.hospitals
+    return len(network_hospitals(study, Path(study.data.network))) if study.data.network else study.data.hospitals

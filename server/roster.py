@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from server.exchange import VERDICT, Absence, ask, terms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flwr.app import RecordDict
     from flwr.serverapp import Grid
 
@@ -90,6 +92,11 @@ class Roster:
             raise StudyRefused(
                 f"{len(self.sites)} of {asked} hospitals were admitted and the quorum is {quorum}: {reasons}"
             )
+
+    def only(self, names: Iterable[str]) -> Roster:
+        """Return the roster of these hospitals alone."""
+        kept = set(names)
+        return replace(self, sites=tuple(site for site in self.sites if site.name in kept))
 
     def without(self, absences: tuple[Absence, ...]) -> Roster:
         """Return the roster less the sites that refused to go on; faults and time-outs may recover."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
     from flwr.serverapp.strategy import FedAvg
 
-    from server.agenda import Agenda, Point
+    from server.agenda import Point, Score
     from server.exchange import Arrays
     from study.protocol import Study
 
@@ -70,7 +70,7 @@ def train(
     strategy: FedAvg,
     progress: Progress,
     *,
-    agenda: Agenda,
+    agenda: Score,
     after_round: Callable[[Progress], None],
 ) -> None:
     """Run the study's rounds, changing ``progress`` as they pass.

@@ -104,12 +104,12 @@ def follow(
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        bar = progress.add_task("starting Flower", total=study.federation.rounds, note="")
+        bar = progress.add_task("starting Flower", total=study.charges, note="")
         while alive():
             record = _read(folder)
             if record is not None:
                 told(record)
-                progress.update(bar, **_state(record))
+                progress.update(bar, **_state(record, total=study.charges))
                 if record["status"] != "running":
                     return
             time.sleep(POLL_SECONDS)
@@ -150,7 +150,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def _state(record: Mapping[str, Any]) -> dict[str, Any]:
+def _state(record: Mapping[str, Any], *, total: int) -> dict[str, Any]:
     """Say in a few words where a run is."""
     rounds, curve = record.get("rounds", []), record.get("curve", [])
     known = [point["score"] for point in curve if point["score"] is not None]
@@ -158,6 +158,5 @@ def _state(record: Mapping[str, Any]) -> dict[str, Any]:
     if "sites" not in record:
         return {"description": "admitting hospitals, reading records", "note": ""}
     done = len(rounds)
-    total = record["study"]["federation"]["rounds"]
     description = f"round {done}/{total}" if done < total else "evaluating"
     return {"description": description, "completed": done, "note": note}

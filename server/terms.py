@@ -27,14 +27,14 @@ def check_study(study: Study) -> None:
         ProfileError: its network holds no hospital.
         EncoderUnavailable: its encoder is not on this machine.
     """
-    from clinical.events import list_hospitals
     from clinical.notes import load_encoder
+    from study.network import network_hospitals
 
     check_names(study)
-    if reads_notes(study.task.name) or study.form.reads_text:
+    if reads_notes(study.task.name) or (study.form.reads_text and not study.synthesises):
         load_encoder(study.notes.encoder)
     if study.data.network:
-        list_hospitals(Path(study.data.network))
+        network_hospitals(study, Path(study.data.network))
 
 
 def check_names(study: Study) -> None:
@@ -45,6 +45,8 @@ def check_names(study: Study) -> None:
             strategy cannot hide hospitals; the message lists what can be chosen.
     """
     _check("task.name", study.task.name, TASKS)
+    if study.synthesises:
+        return  # what it names is checked where it is parsed
     _check_beside(study)
     _check_form(study)
     _check_variables(study)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 APPLICATION = Path(__file__).resolve().parent.parent
+_SPECIFICATION = "synthesis.specification"
 _BARE_FRACTION = re.compile(r"-?\.\d+")  # .001, which TOML wants a zero before
 
 
@@ -34,10 +35,10 @@ def read_settings(path: Path) -> dict[str, Value]:
     """Read a preset: a TOML file that sets some keys, nested by section.
 
     Raises:
-        ProtocolError: the file is missing or is not TOML.
+        ProtocolError: the file is missing or is not TOML, or the specification it names cannot be read.
     """
     try:
-        return dict(_flatten(tomllib.loads(path.read_text(encoding="utf-8"))))
+        return _with_specification(dict(_flatten(tomllib.loads(path.read_text(encoding="utf-8")))), path.parent)
     except FileNotFoundError:
         raise ProtocolError(f"no study file {path}: give the path of a TOML file with study keys") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -56,7 +57,7 @@ def read_changes(preset: Path | None, assignments: Sequence[str]) -> dict[str, V
         if not equals:
             raise ProtocolError(f"--set {assignment!r} is not key=value, for example privacy.epsilon=3")
         changes[key.strip()] = _spelled(text)
-    return changes
+    return _with_specification(changes, Path())
 
 
 def read_variations(variations: Sequence[str]) -> dict[str, tuple[Value, ...]]:
@@ -85,6 +86,17 @@ def build(*changes: Mapping[str, Value]) -> Study:
     for change in changes:
         settings.update(change)
     return parse(settings)
+
+
+def _with_specification(settings: dict[str, Value], folder: Path) -> dict[str, Value]:
+    """Put the text of a table's specification in the place of its file's name: hospitals agree on what it says."""
+    named = settings.get(_SPECIFICATION)
+    if not (isinstance(named, str) and named.endswith(".toml") and "\n" not in named):
+        return settings
+    try:
+        return settings | {_SPECIFICATION: (folder / named).read_text(encoding="utf-8")}
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ProtocolError(f"{_SPECIFICATION} = {named!r} cannot be read: {type(fault).__name__}") from None
 
 
 def _spelled(text: str) -> Value:

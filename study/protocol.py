@@ -13,15 +13,19 @@ import hashlib
 import json
 import math
 import re
+import tomllib
 import typing
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from clinical.features.form import Form
-from clinical.tasks import family_of
+from clinical.tasks import SYNTHESIS, family_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from synth.federated import Tree
+    from synth.spec import TableSpec
 
 Value = bool | int | float | str
 
@@ -240,6 +244,44 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
+class Synthesis:
+    """Which rows are made of the hospitals' tables; only task.name = "synthesis" reads it."""
+
+    generator: Annotated[str, Choice(("marginals", "dp-gan"))]
+    specification: str  # the confirmed specification of every hospital's table, as TOML
+    rows: Count  # of the cohort
+    patient_rows: Count  # rows of one patient that count, each one over this number
+    tree: Annotated[str, Choice(("measured", "target"))]  # of the marginals: see `synth.federated`
+    bins: Annotated[int, Range(2, 1024)]  # of a bounded column with more values
+    merge_below: NotNegative  # codes with less than so many deviations of noise are merged
+
+    @property
+    def spec(self) -> TableSpec:
+        """The specification, read.
+
+        Raises:
+            ProtocolError: it is no TOML, no specification, or not confirmed.
+        """
+        return _specification(self.specification)
+
+
+@functools.lru_cache(maxsize=16)
+def _specification(text: str) -> TableSpec:
+    from synth.spec import SpecError, spec_from
+
+    try:
+        spec = spec_from(tomllib.loads(text))
+        spec.require_confirmed()
+    except tomllib.TOMLDecodeError as fault:
+        raise ProtocolError(
+            f"synthesis.specification is no TOML ({fault}): a study file may name spec.toml, whose text is then read"
+        ) from None
+    except SpecError as fault:
+        raise ProtocolError(f"synthesis.specification: {fault}") from None
+    return spec
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """How the model is judged."""
 
@@ -261,6 +303,7 @@ class Study:
     training: Training
     federation: Federation
     privacy: Privacy
+    synthesis: Synthesis
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
@@ -275,6 +318,8 @@ class Study:
                 f"training.average = {self.training.average!r} ends with a mean of rounds and federation.keep = 'best' "
                 "with one of them: choose keep = 'last' or average = 'none'"
             )
+        if self.synthesises:
+            self._check_synthesis()
         if not self.privacy.covers_releases:
             return
         if self.task.beside:
@@ -293,6 +338,48 @@ class Study:
                 "privacy.releases-epsilon: choose fixed or micro"
             )
 
+    def _check_synthesis(self) -> None:
+        """Refuse what is of models, and a cohort without differential privacy."""
+        if not self.privacy.wanted:
+            raise ProtocolError(
+                "privacy.epsilon = 0 is no synthesis: hospitals send counts, and only noisy ones; choose one above 0"
+            )
+        for key, value in (
+            ("privacy.releases-epsilon", self.privacy.releases_epsilon),
+            ("privacy.hospital-epsilon", self.privacy.hospital_epsilon),
+            ("federation.guest", self.federation.guest),
+            ("task.beside", self.task.beside),
+        ):
+            if value:
+                raise ProtocolError(f"{key} = {value!r} is of studies that train a model: leave it out of a synthesis")
+        spec = self.synthesis.spec
+        if not self.measures and self.federation.strategy != "fedavg":
+            raise ProtocolError(
+                f"federation.strategy = {self.federation.strategy!r} remembers models or limits how they train, and a "
+                "generator changes between rounds: choose fedavg for synthesis.generator = 'dp-gan'"
+            )
+        if self.synthesis.tree == "target" and not spec.target:
+            raise ProtocolError("synthesis.tree = 'target' needs a specification that names a target")
+
+    @property
+    def synthesises(self) -> bool:
+        """Whether the study makes rows and no model."""
+        return self.task.name == SYNTHESIS
+
+    @property
+    def measures(self) -> bool:
+        """Whether the study makes its rows of counts; the other generator is trained round by round, as models are."""
+        return self.synthesises and self.synthesis.generator == "marginals"
+
+    @property
+    def charges(self) -> int:
+        """How many times each hospital is charged for what it sends besides counts and metrics."""
+        if not self.measures:
+            return self.federation.rounds
+        from synth.federated import measurements
+
+        return measurements(self.synthesis.spec, cast("Tree", self.synthesis.tree))
+
     @property
     def form(self) -> Form:
         """The form in which a prediction task's records are read."""
@@ -308,8 +395,11 @@ class Study:
     def releases(self) -> int:
         """How many noised releases a hospital makes besides its updates.
 
-        Judgements always; for coding also code counts and tuning scores. Prediction needs neither.
+        Judgements always; for coding also code counts and tuning scores. Prediction needs neither, and a synthesis
+        sends nothing besides.
         """
+        if self.synthesises:
+            return 0
         before = 0 if family_of(self.task.name) == "prediction" else 2
         return before + 1 + self.evaluation.local_baseline
 

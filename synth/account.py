@@ -1,8 +1,8 @@
 """The patients' account a private generator pays from: what it may cost, and the ledger that is charged first.
 
-A fit of a generator here is a few noisy sums over all patients, all with the same noise multiplier, so a fit is one
-event of the ledger with as many steps as there are releases. The whole is reserved before anything is worked out from
-the table, and each step is charged before its result exists.
+A fit of a generator here is a few noisy sums over all patients, or many over samples of them, all with the same noise
+multiplier, so a fit is one event of the ledger with as many steps as there are releases. The whole is reserved before
+anything is worked out from the table, and each step is charged before its result exists.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ class Allowance:
         delta: in (0, 1), below 1 / patients to mean anything.
         ceiling: the most the patients may pay over all releases, > 0.
         patient_rows: rows of one patient that count, >= 1; each weighs one over this number.
+        declared_patients: the size of the cohort that may be known, from which a sampling rate follows; 0 for the true.
     """
 
     epsilon: float
     delta: float
     ceiling: float
     patient_rows: int = 1
+    declared_patients: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "ceiling"):
@@ -50,6 +52,8 @@ class Allowance:
             raise ValueError(f"delta must lie in (0, 1), got {self.delta}")
         if self.patient_rows < 1:
             raise ValueError(f"patient-rows must be >= 1, got {self.patient_rows}")
+        if self.declared_patients < 0:
+            raise ValueError(f"declared_patients must be >= 0, got {self.declared_patients}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,13 @@ class Account:
     study_digest: str
     noise: NoiseSource
 
-    def open(self, *, steps: int, purpose: str) -> Spending:
+    def open(self, *, steps: int, purpose: str, sampling_rate: float = 1.0) -> Spending:
         """Reserves a fit of so many releases.
+
+        Args:
+            steps: releases of the fit, >= 1.
+            purpose: one line for whoever reads the ledger.
+            sampling_rate: probability in (0, 1] that a patient is in one of them.
 
         Raises:
             privacy.ledger.BudgetExhausted: the ceiling would be passed; nothing is reserved and nothing may be read.
@@ -80,8 +89,10 @@ class Account:
         if self.ledger.reservation(self.run_id) is not None:
             raise ValueError(f"run {self.run_id!r} stands in the ledger already: a new fit needs a name of its own")
         allowed = self.allowance
-        multiplier = noise_multiplier_for(allowed.epsilon, delta=allowed.delta, sampling_rate=1.0, steps=steps)
-        event = PoissonGaussian(1.0, multiplier, steps)
+        multiplier = noise_multiplier_for(
+            allowed.epsilon, delta=allowed.delta, sampling_rate=sampling_rate, steps=steps
+        )
+        event = PoissonGaussian(sampling_rate, multiplier, steps)
         self.ledger.reserve(
             self.run_id,
             event,
@@ -110,9 +121,9 @@ class Spending:
         """Noise over sensitivity of each release."""
         return self.event.noise_multiplier
 
-    def charge(self) -> None:
-        """Charges one release; durable when it returns, so only then may the release be computed."""
-        self.account.ledger.charge(self.account.run_id, replace(self.event, steps=1))
+    def charge(self, *, steps: int = 1) -> None:
+        """Charges releases; durable when it returns, so only then may they be computed."""
+        self.account.ledger.charge(self.account.run_id, replace(self.event, steps=steps))
 
     def abandon(self) -> None:
         """Settles a fit that charged nothing and will not go on."""
@@ -130,7 +141,7 @@ class Spending:
         return PrivacyStatement(
             epsilon=bound,
             delta=delta,
-            sampling_rate=1.0,
+            sampling_rate=self.event.sampling_rate,
             noise_multiplier=self.multiplier,
             clip_norm=clip_norm,
             steps=self.event.steps,

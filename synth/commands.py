@@ -46,6 +46,7 @@ def spec(
 @app.command()
 def check(spec: Annotated[Path, typer.Argument(help="A specification in TOML.")], table: Table) -> None:
     """Say where TABLE contradicts SPEC, one line each with counts and no cell; exit 1 if it does."""
+    from synth.plan import spec_digest
     from synth.related_tables import check_tables, read_tables
     from synth.relations import RelatedSpec, read_any
     from synth.spec import check_table
@@ -62,6 +63,7 @@ def check(spec: Annotated[Path, typer.Argument(help="A specification in TOML.")]
     if found:
         raise typer.Exit(1)
     typer.echo(f"no contradiction{'' if read.confirmed else '; the specification is not confirmed yet'}")
+    typer.echo(f"fingerprint {spec_digest(read)}")
 
 
 @app.command()

@@ -56,9 +56,13 @@ class Patients:
 
     @classmethod
     def of(cls, admitted: Admitted, bins: Bins, *, rng: np.random.Generator, privacy: Account | None) -> Patients:
-        """Codes a table; privately, a patient keeps only as many rows, drawn at random, as the allowance says."""
+        """Codes a table; privately, a patient keeps only as many rows, drawn at random, as the allowance says.
+
+        Which rows is drawn in secret: for one who knows the seed, one patient more would change the others' rows too.
+        """
         codes = bins.encode(admitted.rows)
         most = privacy.allowance.patient_rows if privacy else len(codes)
+        rng = np.random.default_rng(privacy.noise.words(8)) if privacy else rng
         kept, owner = bounded_rows(admitted.patients, len(codes), most=most, rng=rng)
         shared = privacy is not None and admitted.patients is not None
         return cls(codes[kept], owner, 1 / most if shared else 1.0)

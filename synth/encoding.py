@@ -11,7 +11,7 @@ a statistic of patients that no noise covers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from synth.columns import Column
     from synth.spec import TableSpec
+
+Head = Literal["number", "flag", "choice"]
 
 
 def clip_table(typed: pd.DataFrame, spec: TableSpec) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -58,6 +60,17 @@ class Encoder:
     def widths(self) -> tuple[int, ...]:
         """Components of each column, in order: one for a bounded column, one for each category, one to say missing."""
         return tuple((1 if c.kind in BOUNDED else c.levels) + c.missing for c in self.spec.columns)
+
+    @property
+    def heads(self) -> tuple[tuple[Head, int], ...]:
+        """What the components are, in order, with their widths: a number in [-1, 1], a flag, or a choice of one."""
+        found: list[tuple[Head, int]] = []
+        for column, width in zip(self.spec.columns, self.widths, strict=True):
+            if column.kind in BOUNDED:
+                found += [("number", 1), ("flag", 1)] if column.missing else [("number", 1)]
+            else:
+                found.append(("choice", width))
+        return tuple(found)
 
     def encode(self, typed: pd.DataFrame) -> NDArray[np.float64]:
         """Returns [N, W] in [-1, 1]; values out of the public bounds become the bounds."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synth.distances import encode, nearest, nearest_others
+from synth.distances import encode
+from synth.neighbours import nearest, nearest_others
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,8 +83,9 @@ def gather(training: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFram
     """
     spec.require_confirmed()
     _check_patients(training, holdout, spec)
+    keyless = replace(spec, key="")  # a cohort has no patients, and whose the real rows are has been looked at
     typed = [
-        _typed(table, spec, name)
+        _typed(table, keyless, name)
         for name, table in (("training", training), ("holdout", holdout), ("synthetic", synthetic))
     ]
     encoded = [encode(table, spec.columns) for table in typed]

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from synth.evidence import Evidence
     from synth.scores.score import Score
 
+    Checks = Callable[[Evidence, np.random.Generator], Mapping[str, Score]]
+
 SHARES = (0.01, 0.02)
 KINDS = ("random", "outlier", "near-copy")
+LARGE_SHARE = 0.2  # of the cohort: what attacks on a whole table, which bound rates over all patients, have to see
 _SHAKE = 0.005  # standard deviation of a shaken number, as a share of its public range
 
 
@@ -75,7 +78,7 @@ def plant(evidence: Evidence, rng: np.random.Generator, *, kind: str, share: flo
 
 def try_checks(
     evidence: Evidence,
-    checks: Callable[[Evidence, np.random.Generator], Mapping[str, Score]],
+    checks: Checks,
     rng: np.random.Generator,
 ) -> tuple[Trial, ...]:
     """Runs checks on planted leaks and on innocence.
@@ -101,14 +104,35 @@ def try_checks(
     return (*trials, Trial("half of the holdout as a cohort", 0, accused, not accused))
 
 
+def try_attacks(evidence: Evidence, families: Mapping[str, Checks], rng: np.random.Generator) -> dict[str, Trial]:
+    """Tries families of attacks that bound a rate over all patients, on a leak large enough to pass it.
+
+    Args:
+        evidence: the three tables of the release.
+        families: by name; each returns named scores.
+        rng: forked for planting and each family.
+
+    Returns:
+        By family, a trial with a fifth of the cohort's rows replaced by training rows. A family that does not see it
+        says nothing at this size, which is no fault of the gate.
+    """
+    planting, *forks = rng.spawn(1 + len(families))
+    leaking = evidence.with_synthetic(plant(evidence, planting, kind="random", share=LARGE_SHARE))
+    count = max(1, round(LARGE_SHARE * len(evidence.synthetic)))
+    found = {}
+    for (name, checks), fork in zip(families.items(), forks, strict=True):
+        failed = _failed(checks(leaking, fork))
+        found[name] = Trial(f"random rows, {LARGE_SHARE:.0%}, {name}", count, failed, bool(failed))
+    return found
+
+
 def holdout_as_cohort(evidence: Evidence, rng: np.random.Generator) -> Evidence:
     """Makes a random half of the holdout the cohort and the other half its holdout."""
     order = rng.permutation(len(evidence.holdout))
     left, posing = np.array_split(order, 2)
     holdout: pd.DataFrame = evidence.holdout.take(left)
     cohort: pd.DataFrame = evidence.holdout.take(posing)
-    keyless = replace(evidence.spec, key="")  # typed tables have left it behind, and it was checked
-    return gather(evidence.training, holdout, cohort, keyless)
+    return gather(evidence.training, holdout, cohort, replace(evidence.spec, key=""))  # typed tables have none
 
 
 def _failed(scores: Mapping[str, Score]) -> tuple[str, ...]:

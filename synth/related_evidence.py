@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from synth.evidence import gather
 from synth.gate import DECISIONS, Check, check_copies, check_membership, judge
-from synth.package import as_record
+from synth.portrait import portray
+from synth.record import Description, as_record
 from synth.related_tables import admit_tables, read_tables
 from synth.relations import read_related
 from synth.scores.score import worst
 from synth.scores.series import describe_series
 from synth.series import grid_of
+from synth.standing import Standing
 from synth.summaries import flat_spec, flattened, summarised, summary_spec
 from synth.thresholds import Thresholds, read_thresholds
 
@@ -73,14 +75,16 @@ def gather_related(training: Tables, holdout: Tables, synthetic: Tables, spec: R
     return RelatedEvidence(summaries, hours, *admitted)
 
 
-def judge_related(evidence: RelatedEvidence, thresholds: Thresholds, rng: np.random.Generator) -> Judgement:
+def judge_related(
+    evidence: RelatedEvidence, standing: Standing, thresholds: Thresholds, rng: np.random.Generator
+) -> Judgement:
     """Judges patients' summaries as any table, and copies and membership hour by hour beside; as `synth.gate.judge`.
 
     The level of a failure is shared out over both.
     """
     shared = replace(thresholds, level=thresholds.level / (1 + len(evidence.hours)))
     first, *forks = rng.spawn(1 + 2 * len(evidence.hours))
-    judgement = judge(evidence.summaries, shared, first)
+    judgement = judge(evidence.summaries, standing, shared, first)
     checks, reasons = list(judgement.checks), list(judgement.reasons)
     for at, (name, hours) in enumerate(evidence.hours.items()):
         for (family, check), fork in zip(FAMILIES, forks[2 * at : 2 * at + 2], strict=True):
@@ -120,7 +124,7 @@ def score_folders(
         told: is called with each line of what was found.
 
     Returns:
-        The record, as `synth.package.as_record` has it; rows are patients.
+        The record, as `synth.record.as_record` has it; rows are patients.
 
     Raises:
         ValueError: as `gather_related`.
@@ -134,7 +138,11 @@ def score_folders(
     cohorts = [read_tables(folder, spec) for folder in (training, holdout, synthetic)]
     evidence = gather_related(cohorts[0], cohorts[1], cohorts[2], spec)
     judging, describing = np.random.default_rng(seed).spawn(2)
-    judgement = judge_related(evidence, limits, judging)
+    summaries = evidence.summaries
+    standing = Standing(
+        None, None, len(evidence.training.patients), None, np.zeros(len(evidence.holdout.patients), bool)
+    )
+    judgement = judge_related(evidence, standing, limits, judging)
     fidelity = describe_related(evidence, describing)
     for name, score in fidelity.items():
         told(f"{name}: {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), holdout {score.baseline:.3f}")
@@ -143,5 +151,9 @@ def score_folders(
     for reason in judgement.reasons:
         told(f"  {reason}")
     told(f"the gate says: {judgement.decision}")
-    summaries = evidence.summaries
-    return as_record(judgement, limits, summaries.spec, rows=len(summaries.synthetic), fidelity=fidelity)
+    described = Description(
+        rows=len(summaries.synthetic),
+        fidelity=fidelity,
+        portrait=portray(summaries, smallest_cell=limits.smallest_cell),
+    )
+    return as_record(judgement, standing, limits, summaries.spec, described)

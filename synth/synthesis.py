@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privacy.manifest import checksum
 from synth.account import Account
+from synth.admission import count_patients
 from synth.cohort import draw_cohort, draw_related
+from synth.generators import Resumable
 from synth.plan import spec_digest
 from synth.related_tables import read_tables
 from synth.relations import RelatedSpec
-from synth.spec import TableSpec
-from synth.tables import read_table
+from synth.tables import read_table, write_rows
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
-
-    import pandas as pd
 
     from privacy.ledger import Ledger
     from privacy.statement import PrivacyStatement
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = "wardround-cohort-1"
 NAME, RECORD = "cohort", "cohort-record.json"
+ROWS, TEXT = f"{NAME}.parquet", f"{NAME}.csv"
 _PACKAGES = ("wardround", "numpy", "pandas", "torch", "sdv", "ctgan")
 
 
@@ -52,19 +53,28 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
 
     Raises:
         FileExistsError: the folder holds something.
-        ValueError: as the plan's generator's `fit` and `draw_cohort`.
+        ValueError: as the plan's generator's `fit` and `draw_cohort`, or the table has fewer patients than the site
+            asks for.
 
     Guarantee:
-        A private fit is charged to the ledger before its rows exist. The folder holds rows and a record, no model.
+        A private fit is charged to the ledger before its rows exist. The folder holds rows and a record, no model. A
+        long fit without privacy keeps a file beside the folder while it runs, from which the same call goes on.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not empty: name a new folder")
     fit_rng, draw_rng = (np.random.default_rng(part) for part in np.random.SeedSequence(plan.seed).spawn(2))
+    table: Any
+    if isinstance(plan.spec, RelatedSpec):
+        table = read_tables(plan.table, plan.spec)
+        patients = len(table[plan.spec.patients.name])
+    else:
+        table = read_table(plan.table)
+        patients = count_patients(table, plan.spec)
+    if plan.site is not None:
+        plan.site.policy.require_patients(patients, delta=plan.allowance.delta if plan.allowance else None)
     with _ledger(plan) as ledger:
         account = _account(plan, ledger)
-        read: Any = read_tables if isinstance(plan.spec, RelatedSpec) else lambda path, _: read_table(path)
-        generator: Any = plan.generator  # of the kind that the specification asks for, by `read_plan`
-        fitted = generator.fit(read(plan.table, plan.spec), plan.spec, rng=fit_rng, privacy=account)
+        fitted = _fit(plan, table, fit_rng, account, out.with_name(out.name + ".unfinished"))
     rng = draw_rng if seed is None else np.random.default_rng(seed)
     drawn: Cohort | RelatedCohort
     if isinstance(plan.spec, RelatedSpec):
@@ -75,22 +85,20 @@ def synthesise(plan: Plan, out: Path, *, seed: int | None = None) -> PrivacyStat
         tables = {NAME: drawn.rows}
     out.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
-        write_rows(rows, out, name, text=isinstance(plan.spec, TableSpec))
+        write_rows(rows, out / f"{name}.parquet", None if isinstance(plan.spec, RelatedSpec) else out / TEXT)
     statement: PrivacyStatement = fitted.statement
-    record = cohort_record(plan, drawn, statement)
+    record = cohort_record(plan, drawn, statement) | {"files": checksum(out)}
     (out / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return statement
 
 
-def write_rows(rows: pd.DataFrame, out: Path, name: str = NAME, *, text: bool = True) -> None:
-    """Writes rows as NAME.parquet, without pandas' own notes, and as NAME.csv too where text is wanted."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    plain = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
-    parquet.write_table(plain, out / f"{name}.parquet")
-    if text:
-        rows.to_csv(out / f"{name}.csv", index=False, lineterminator="\n", date_format="%Y-%m-%d")
+def _fit(plan: Plan, table: Any, rng: np.random.Generator, account: Account | None, unfinished: Path) -> Any:
+    """Fits the plan's generator; one that can be cut off keeps what it needs to go on beside the cohort's folder."""
+    generator: Any = plan.generator  # of the kind that the specification asks for, by `read_plan`
+    if not isinstance(plan.generator, Resumable):
+        return generator.fit(table, plan.spec, rng=rng, privacy=account)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    return generator.fit_kept(table, plan.spec, rng=rng, privacy=account, file=unfinished)
 
 
 def cohort_record(plan: Plan, cohort: Cohort | RelatedCohort, statement: PrivacyStatement) -> dict[str, Any]:
@@ -104,9 +112,10 @@ def cohort_record(plan: Plan, cohort: Cohort | RelatedCohort, statement: Privacy
         "patient_rows": plan.allowance.patient_rows if plan.allowance else None,
         "specification": spec_digest(plan.spec),
         "plan": plan.digest,
+        "run": plan.run,
         "privacy": asdict(statement),
         "statement": str(statement),
-        "software": {"python": platform.python_version()} | _versions(),
+        "software": software(),
     }
 
 
@@ -115,8 +124,9 @@ def _settings(plan: Plan) -> dict[str, Any]:
     return asdict(plan.generator)  # type: ignore[call-overload,no-any-return]  # generators are dataclasses
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def software() -> dict[str, str]:
+    """Returns the versions of what made a cohort."""
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "True": True, "False": False}
 
 
+class NameTwice(ValueError):
+    """A table two columns of which have one name."""
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Reads a table as it stands: every cell of a CSV file is text, so that "None" and "007" stay what they are.
 
@@ -28,7 +32,7 @@ def read_table(path: Path) -> pd.DataFrame:
         path: .csv, .csv.gz or .parquet.
 
     Raises:
-        ValueError: it has another ending, is empty, or is damaged.
+        ValueError: it has another ending, is empty or damaged, or two columns have one name.
         OSError: it cannot be read.
     """
     import pandas as pd
@@ -37,12 +41,35 @@ def read_table(path: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"no table at {path}")
     try:
         if path.name.endswith((".csv", ".csv.gz")):
+            _check_header(path)
             return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
+    except NameTwice:
+        raise
     except (ValueError, OSError, EOFError) as fault:  # a parser's own message may quote a cell
         raise ValueError(f"{path.name} cannot be read as a table: {type(fault).__name__}") from None
     raise ValueError(f"a table must be .csv, .csv.gz or .parquet, got {path.name}")
+
+
+def _check_header(path: Path) -> None:
+    """Raises NameTwice where two columns share a name: pandas would give the second one another."""
+    import pandas as pd
+
+    names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8").iloc[0]
+    if names.duplicated().any():
+        raise NameTwice(f"{path.name}: {names[names.duplicated()].iloc[0]!r} stands twice in the header")
+
+
+def write_rows(rows: pd.DataFrame, parquet: Path, csv: Path | None) -> None:
+    """Writes rows, as CSV too where a file is named: no index, no statistics, no notes of pandas or Arrow."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(table, parquet, write_statistics=False, store_schema=False)
+    if csv is not None:
+        rows.to_csv(csv, index=False, lineterminator="\n", date_format="%Y-%m-%d")
 
 
 def as_text(cells: pd.Series) -> pd.Series:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 WAIVABLE = ("membership", "disclosure", "validity", "utility", "fairness")  # families a site may do without
 
+SMALLEST_CELL = 10  # patients; below it a count says too much about few
+_EPSILONS = ("epsilon", "total_epsilon")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
@@ -33,6 +36,10 @@ class Thresholds:
         disclosure_repetitions: how often each is repeated.
         utility_ratio: least performance of a model trained on the cohort over one trained on training rows, lower 95 %.
         fairness_slack: what the equalised-odds gap may grow by.
+        epsilon: largest epsilon a cohort may claim, per patient.
+        total_epsilon: largest epsilon of all private releases of the same patients together.
+        releases: most releases of the same patients, private or not.
+        smallest_cell: fewest training patients in a cell of a distribution that the package shows; 0 shows none.
         fewest_in_group: rows of a sub-group below which it is not judged on its own.
         groups: columns whose values are the sub-groups of utility and fairness.
         waived: families of checks the site does without; the data card says so.
@@ -47,6 +54,10 @@ class Thresholds:
     disclosure_repetitions: int = 5
     utility_ratio: float = 0.90
     fairness_slack: float = 0.02
+    epsilon: float = 10.0
+    total_epsilon: float = 10.0
+    releases: int = 5
+    smallest_cell: int = 0
     fewest_in_group: int = 100
     groups: tuple[str, ...] = ()
     waived: tuple[str, ...] = ()
@@ -55,10 +66,15 @@ class Thresholds:
         for field in fields(self):
             value = getattr(self, field.name)
             name = field.name.replace("_", "-")
-            if isinstance(value, float) and not 0 < value < 1:
+            if field.name in _EPSILONS:
+                if not 0 < value < float("inf"):
+                    raise ValueError(f"threshold {name} must be finite and above 0, got {value}")
+            elif isinstance(value, float) and not 0 < value < 1:
                 raise ValueError(f"threshold {name} must lie between 0 and 1, got {value}")
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"threshold {name} must be at least 1, got {value}")
+            if isinstance(value, int) and value < (least := 0 if field.name == "smallest_cell" else 1):
+                raise ValueError(f"threshold {name} must be at least {least}, got {value}")
+        if 0 < self.smallest_cell < SMALLEST_CELL:
+            raise ValueError(f"threshold smallest-cell must be 0 or at least {SMALLEST_CELL}, got {self.smallest_cell}")
         if unknown := set(self.waived) - set(WAIVABLE):
             raise ValueError(f"waived names {min(unknown)!r}, which is no family of checks that a site may do without")
 
@@ -84,7 +100,7 @@ def read_thresholds(path: Path) -> Thresholds:
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise ValueError(f'{path.name}: {key} must be a list of texts, as in ["sex"]')
             given[known[key].name] = tuple(value)
-        elif type(value) is not type(default):
+        elif type(value) is not type(default) and not (known[key].name in _EPSILONS and type(value) is int):
             raise ValueError(f"{path.name}: {key} must be a number like {default}, got {value!r}")
         else:
             given[known[key].name] = value

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from clinical.chain import read_chain
 from consortium.plan import read_plan
 from consortium.processes import Journal
 from consortium.topology import Consortium, open_consortium
-from gate.chain import read_chain
 from gate.site import gate_process, read_site
 from privacy.ledger import Ledger
 

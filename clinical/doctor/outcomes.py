@@ -11,7 +11,7 @@ from clinical.doctor.findings import Check, Count
 from clinical.doctor.moments import integers
 from clinical.doctor.shard import NEVER
 from clinical.profile import SPLITS
-from clinical.tasks import TASKS, reads_notes
+from clinical.tasks import SYNTHESIS, TASKS, reads_notes
 from clinical.tasks.prediction import PREDICTION_TASKS
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _task(name: str) -> str:
 
 def _is_asked(name: str) -> bool:
     """Tell whether a task is answered from labels at rest."""
-    return name in TASKS and not reads_notes(name)
+    return name in TASKS and name != SYNTHESIS and not reads_notes(name)
 
 
 def _begun(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -1,16 +1,17 @@
 """What a hospital can be asked to predict: one entry per task.
 
 A task says which events it may see, reads one hospital's directory under those terms and gives examples to train on.
-Tasks come in two families: coding (many codes at once: of a note, `clinical.tasks.coding`, or of the admission that
-follows a discharge, `clinical.asking.discharges`) and prediction (one outcome of a stay, declared in
-`clinical.tasks.prediction`).
+Tasks come in families: coding (many codes at once: of a note, `clinical.tasks.coding`, or of the admission that
+follows a discharge, `clinical.asking.discharges`), prediction (one outcome of a stay, declared in
+`clinical.tasks.prediction`) and synthesis, which predicts nothing: its rows are drawn from what hospitals count.
 """
 
 from clinical.tasks.prediction import PREDICTION_TASKS
 
-__all__ = ["NEXT_DIAGNOSIS", "TASKS", "asks_about_admissions", "family_of", "reads_notes"]
+__all__ = ["NEXT_DIAGNOSIS", "SYNTHESIS", "TASKS", "asks_about_admissions", "family_of", "reads_notes"]
 
 NEXT_DIAGNOSIS = "next-diagnosis"
+SYNTHESIS = "synthesis"
 
 _ICD_CODING = "icd-coding"
 
@@ -18,11 +19,12 @@ TASKS: dict[str, str] = {
     _ICD_CODING: "coding",
     NEXT_DIAGNOSIS: "coding",
     **dict.fromkeys(PREDICTION_TASKS, "prediction"),
+    SYNTHESIS: "synthesis",
 }
 
 
 def family_of(task: str) -> str:
-    """Tell whether a task is ``coding`` or ``prediction``.
+    """Tell whether a task is ``coding``, ``prediction`` or ``synthesis``.
 
     Raises:
         ValueError: there is no such task.

@@ -1,17 +1,19 @@
 """Generators: what is fitted to a table and then draws rows that belong to nobody. This table names them.
 
 A generator is a frozen set of settings. Its `fit` gives a frozen state that draws any number of rows; that state may
-hold anything of the table and is never written to disk: what leaves a fit is rows.
+hold anything of the table and is never kept: what leaves a fit is rows. A fit that takes long may write to the site's
+own folder what it needs to go on, for as long as it runs.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy as np
     import pandas as pd
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 GENERATORS = {
     "marginals": ("marginals", "Marginals"),
     "independent": ("independent", "Independent"),
+    "gan": ("gan", "Gan"),
+    "bt-gan": ("bt_gan", "BtGan"),
+    "dp-gan": ("dp_gan", "DpGan"),
     "autoregressive": ("autoregressive", "Autoregressive"),
     "copula": ("sdv", "Copula"),
     "ctgan": ("sdv", "Ctgan"),
@@ -74,6 +79,33 @@ class Generator(Protocol):
             ValueError: the table contradicts the specification, the specification is not confirmed, or the generator
                 cannot be fitted privately and was asked to.
             privacy.ledger.BudgetExhausted: the fit would pass the ceiling; nothing was worked out from the table.
+        """
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A generator whose fit takes long, and goes on where it was cut off."""
+
+    def fit_kept(
+        self,
+        table: pd.DataFrame,
+        spec: TableSpec,
+        *,
+        rng: np.random.Generator,
+        privacy: Account | None,
+        file: Path | None,
+    ) -> Fitted:
+        """Learns a table as `Generator.fit` does, and ends the same however often it was cut off.
+
+        Args:
+            table: as for `Generator.fit`, and so are the others.
+            spec: of the table.
+            rng: decides everything.
+            privacy: as for `Generator.fit`.
+            file: where what is needed to go on is kept while the fit runs; gone when it ends.
+
+        Raises:
+            ValueError: as `Generator.fit`, or the file belongs to another fit.
         """
 
 

@@ -19,10 +19,12 @@ import numpy as np
 
 from synth.account import settled
 from synth.admission import admit_paid
-from synth.counts import Patients, Release, consistent
+from synth.counts import Patients, consistent
 from synth.encoding import Bins
+from synth.grouped import Branches, Grouped
+from synth.measurement import columns_alone
 from synth.selection import choose, epsilon_of
-from synth.tree import Edge, draw, fitted_to, grouping, shrunk
+from synth.tree import draw
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from synth.account import Account, Spending
     from synth.counts import Pair
     from synth.spec import TableSpec
+    from synth.tree import Edge
 
 _MEAN_OF_NOISE = math.sqrt(2 / math.pi)  # mean absolute value of standard Gaussian noise
 
@@ -66,101 +69,55 @@ class Marginals:
         steps = 3 if edges else 1
         admitted, spending = admit_paid(table, spec, privacy, steps=steps, purpose="synthetic cohort: marginals")
         patients = Patients.of(admitted, bins, rng=rng, privacy=privacy)
-        ones = patients.count(list(patients.codes.T), bins.sizes, spending)
+        ones = consistent(columns_alone(bins).count(patients, spending))
         deviation = spending.multiplier * math.sqrt(edges) if spending else 0.0
-        grouped = _Grouped.of(patients, consistent(ones), spec, least=self.merge_below * deviation)
-        pairs = grouped.choose_pairs(spending, deviation=deviation) if edges else []
-        tree = grouped.count_pairs(pairs, spending) if edges else ()
+        grouped = Grouped.of(ones, spec, least=self.merge_below * deviation)
+        tree: tuple[Edge, ...] = ()
+        if edges:
+            pairs = _choose_pairs(patients, grouped, spending, deviation=deviation)
+            tree = grouped.tree(pairs, grouped.pairs(pairs).count(patients, spending))
         statement = settled(spending, clip_norm=math.sqrt(len(spec.columns)))
-        return FittedMarginals(bins, tuple(grouped.ones), tuple(grouped.groups), tree, statement)
+        return FittedMarginals(bins, grouped.ones, grouped.groups, tree, statement)
 
 
-@dataclass(frozen=True, slots=True)
-class _Grouped:
-    """The patients' codes merged into groups, beside noisy one-way counts."""
-
-    patients: Patients
-    ones: list[NDArray[np.float64]]  # consistent counts of each column's codes
-    groups: list[NDArray[np.int64]]  # group of each code
-    codes: NDArray[np.int64]  # [M, columns], the group of each cell
-
-    @classmethod
-    def of(cls, patients: Patients, ones: list[NDArray[np.float64]], spec: TableSpec, *, least: float) -> _Grouped:
-        groups = [
-            grouping(counts, least=least, ordered=column.kind != "categorical", alone=int(column.missing))
-            for counts, column in zip(ones, spec.columns, strict=True)
-        ]
-        merged = [group[codes] for group, codes in zip(groups, patients.codes.T, strict=True)]
-        return cls(patients, ones, groups, np.stack(merged, axis=1))
-
-    def sums(self, column: int) -> NDArray[np.float64]:
-        """Noisy counts of a column's groups."""
-        return np.bincount(self.groups[column], weights=self.ones[column]).astype(np.float64)
-
-    def expected(self, pair: Pair) -> NDArray[np.float64]:
-        """What independence of two columns expects in their table."""
-        first, second = self.sums(pair[0]), self.sums(pair[1])
-        return np.asarray(np.outer(first, second) / first.sum(), dtype=np.float64)
-
-    def cells(self, pair: Pair) -> NDArray[np.int64]:
-        """The cell of each row in the flat table of a pair."""
-        return self.codes[:, pair[0]] * self.size(pair[1]) + self.codes[:, pair[1]]
-
-    def size(self, column: int) -> int:
-        """Groups of a column."""
-        return int(self.groups[column].max()) + 1
-
-    def choose_pairs(self, spending: Spending | None, *, deviation: float) -> list[Pair]:
-        """Chooses the edges of a tree over all columns, one step of the reservation for all of them together."""
-        columns = len(self.groups)
-        if spending:
-            spending.charge()
-        epsilon = epsilon_of(spending.multiplier * math.sqrt(columns - 1)) if spending else math.inf
-        noise = spending.account.noise if spending else None
-        scores = {pair: self._score(pair, deviation) for pair in itertools.combinations(range(columns), 2)}
-        chosen: list[Pair] = []
-        component = list(range(columns))
-        while len(chosen) < columns - 1:
-            open_pairs = [pair for pair in scores if component[pair[0]] != component[pair[1]]]
-            ranked = np.array([scores[pair] for pair in open_pairs])
-            pair = open_pairs[choose(ranked, sensitivity=1.0, epsilon=epsilon, noise=noise)]
-            chosen.append(pair)
-            joined, kept = component[pair[1]], component[pair[0]]
-            component = [kept if mark == joined else mark for mark in component]
-        return chosen
-
-    def _score(self, pair: Pair, deviation: float) -> float:
-        """How far a pair is from independence, in patients, less what the noise of measuring it would be.
-
-        A patient moves the counts by at most one in all, hence the score by at most one; the rest is public.
-        """
-        expected = self.expected(pair)
-        counts = np.bincount(self.cells(pair), minlength=expected.size) * self.patients.weight
-        return float(np.abs(counts - expected.ravel()).sum()) - _MEAN_OF_NOISE * deviation * expected.size
-
-    def count_pairs(self, pairs: list[Pair], spending: Spending | None) -> tuple[Edge, ...]:
-        """Counts the chosen pairs and orders them down the tree from its first column."""
-        sizes = [self.size(first) * self.size(second) for first, second in pairs]
-        release: Release = self.patients.count([self.cells(pair) for pair in pairs], sizes, spending)
-        tables = {}
-        for pair, noisy in zip(pairs, release.tables, strict=True):
-            expected = self.expected(pair)
-            near = shrunk(noisy.reshape(expected.shape), expected, release.deviation)
-            tables[pair] = fitted_to(near, self.sums(pair[0]), self.sums(pair[1]))
-        return _downwards(tables)
+def _choose_pairs(patients: Patients, grouped: Grouped, spending: Spending | None, *, deviation: float) -> list[Pair]:
+    """Chooses the edges of a tree over all columns, one step of the reservation for all of them together."""
+    columns = len(grouped.groups)
+    if spending:
+        spending.charge()
+    epsilon = epsilon_of(spending.multiplier * math.sqrt(columns - 1)) if spending else math.inf
+    noise = spending.account.noise if spending else None
+    codes = [group[cells] for group, cells in zip(grouped.groups, patients.codes.T, strict=True)]
+    scores = {
+        (i, j): _score(codes[i], codes[j], grouped.expected((i, j)), weight=patients.weight, deviation=deviation)
+        for i, j in itertools.combinations(range(columns), 2)
+    }
+    chosen: list[Pair] = []
+    branches = Branches(columns)
+    while len(chosen) < columns - 1:
+        open_pairs = [pair for pair in scores if branches.parts(pair)]
+        ranked = np.array([scores[pair] for pair in open_pairs])
+        pair = open_pairs[choose(ranked, sensitivity=1.0, epsilon=epsilon, noise=noise)]
+        chosen.append(pair)
+        branches.join(pair)
+    return chosen
 
 
-def _downwards(tables: dict[Pair, NDArray[np.float64]]) -> tuple[Edge, ...]:
-    """Orders edges so that every parent is drawn before its child, column 0 first."""
-    edges: list[Edge] = []
-    reached, waiting = {0}, dict(tables)
-    while waiting:
-        pair = next(pair for pair in waiting if reached & set(pair))
-        table = waiting.pop(pair)
-        first, second = pair
-        edges.append(Edge(first, second, table) if first in reached else Edge(second, first, table.T))
-        reached |= {first, second}
-    return tuple(edges)
+def _score(
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    expected: NDArray[np.float64],
+    *,
+    weight: float,
+    deviation: float,
+) -> float:
+    """How far a pair is from independence, in patients, less what the noise of measuring it would be.
+
+    A patient moves the counts by at most one in all, hence the score by at most one; the rest is public.
+    """
+    cells = first * expected.shape[1] + second
+    counts = np.bincount(cells, minlength=expected.size) * weight
+    return float(np.abs(counts - expected.ravel()).sum()) - _MEAN_OF_NOISE * deviation * expected.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from privacy.audits.rates import proportion_interval
-from synth.distances import nearest
 from synth.evidence import row_keys
+from synth.neighbours import nearest
 from synth.scores.score import Score
 
 if TYPE_CHECKING:

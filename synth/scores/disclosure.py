@@ -1,9 +1,10 @@
 """Disclosure by an outsider who knows a little: singling out, linking and inferring, each several times.
 
-The outsider knows the quasi-identifiers that the specification declares and wants the secrets. Neighbours come from the
-same exact search as every other attack. Training and control are cut to one size by chance, a new cut for each
-repetition, and the worst repetition counts. An attack with too few patients behind it, or one that is no better than a
-guess that looks at nobody, is inconclusive.
+Who links knows the quasi-identifiers that the specification declares; who infers a secret knows all else, which is the
+worst an outsider can know. Neighbours come from the same exact search as every other attack. Training and control are
+cut to one size by chance, a new cut for each repetition, and the worst repetition counts. An attack with too few
+patients behind it is inconclusive, and so is one that neither beats a guess that looks at nobody nor was seen to catch
+a planted leak: it may be blind.
 
 Source: thresholds by analogy with El Emam, Mosquera & Bass 2020; attacks in `privacy.disclosure`.
 """
@@ -12,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from privacy.disclosure import NoAttack, Tally, link, measure_risk, single_out
 from synth.columns import BOUNDED
-from synth.distances import MISSING, nearest
+from synth.distances import MISSING
+from synth.neighbours import nearest
+from synth.scores.guessing import guess_secret
 from synth.scores.score import Score, not_computed
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from privacy.audits.record import Verdict
     from synth.distances import Rows
     from synth.evidence import Evidence
+    from synth.scores.guessing import Guesses
 
 _CONFIDENCE = 0.95
 _QUERY_COLUMNS = 5
@@ -42,12 +47,14 @@ class Demands:
         attacks: fewest attacks behind a verdict that passes.
         repetitions: of each attack.
         corrected: confidence of a failure, corrected for the number of checks.
+        powered: names of attacks that were seen to fail a leaking cohort of this size.
     """
 
     risk: float
     attacks: int
     repetitions: int
     corrected: float
+    powered: frozenset[str] = frozenset()
 
 
 Attack = Callable[[np.random.Generator], Tally]
@@ -65,26 +72,24 @@ def attack_disclosure(evidence: Evidence, rng: np.random.Generator, demands: Dem
         "singling out", "linking" and "inferring SECRET" for each secret → score of the worst repetition.
     """
     known = evidence.spec.quasi_identifiers
-    attacks: dict[str, Attack] = {"singling out": lambda fork: _single_out(evidence, fork, attacks=demands.attacks)}
+    attacks: dict[str, Attack] = {"singling out": partial(_single_out, evidence, attacks=demands.attacks)}
     if len(known) > 1:
-        attacks["linking"] = lambda fork: _link(evidence, fork, attacks=demands.attacks)
+        attacks["linking"] = partial(_link, evidence)
     for secret in evidence.spec.secrets:
-        if set(known) - {secret}:
-            attacks[f"inferring {secret}"] = lambda fork, secret=secret: _infer(  # type: ignore[misc]
-                evidence, fork, secret, attacks=demands.attacks
-            )
+        guesses = guess_secret(evidence, secret, seed=int(rng.integers(2**31)))
+        attacks[f"inferring {secret}"] = partial(_infer, evidence, secret=secret, guesses=guesses)
     found = {
-        name: _worst(attack, fork, demands)
+        name: _worst(attack, fork, demands, powered=name in demands.powered)
         for (name, attack), fork in zip(attacks.items(), rng.spawn(len(attacks)), strict=True)
     }
     if "linking" not in attacks:
         found["linking"] = not_computed("the specification declares fewer than two quasi-identifiers")
-    if len(attacks) + ("linking" not in attacks) == 2:
-        found["inferring"] = not_computed("the specification declares no secret, or no quasi-identifier beside it")
+    if not evidence.spec.secrets:
+        found["inferring"] = not_computed("the specification declares no secret")
     return found
 
 
-def _worst(attack: Attack, rng: np.random.Generator, demands: Demands) -> Score:
+def _worst(attack: Attack, rng: np.random.Generator, demands: Demands, *, powered: bool) -> Score:
     """The repetition with the highest upper end, judged."""
     surer = 1 - (1 - demands.corrected) / demands.repetitions
     try:
@@ -101,15 +106,15 @@ def _worst(attack: Attack, rng: np.random.Generator, demands: Demands) -> Score:
         verdict = "fail"
     elif tally.attacks < demands.attacks:
         verdict, reason = "inconclusive", f"{reason}; {demands.attacks} attacks are needed"
-    elif not tally.beats_naive:
-        verdict, reason = "inconclusive", f"{reason}; no better than the naive guess"
+    elif not (tally.beats_naive or powered):
+        verdict, reason = "inconclusive", f"{reason}; no better than the naive guess, and blind to a planted leak"
     else:
         verdict = "pass" if risk.high <= demands.risk else "inconclusive"
     return Score(risk.value, risk.low, risk.high, tally.naive, verdict, reason)
 
 
 def _single_out(evidence: Evidence, rng: np.random.Generator, *, attacks: int) -> Tally:
-    training, control = _halves(evidence, rng, most=None)
+    training, control = _halves(evidence, rng)
     rows = [
         np.where(rows == MISSING, np.nan, rows).astype(np.float64)
         for rows in (evidence.real_rows[training], evidence.real_rows[control], evidence.synthetic_rows)
@@ -118,9 +123,9 @@ def _single_out(evidence: Evidence, rng: np.random.Generator, *, attacks: int) -
     return single_out((rows[0], rows[1], rows[2]), listed, rng, attacks=attacks, columns=_QUERY_COLUMNS)
 
 
-def _link(evidence: Evidence, rng: np.random.Generator, *, attacks: int) -> Tally:
+def _link(evidence: Evidence, rng: np.random.Generator) -> Tally:
     """Two sources know a random half each of the quasi-identifiers."""
-    training, control = _halves(evidence, rng, most=attacks)
+    training, control = _halves(evidence, rng)
     known = rng.permutation(np.array(evidence.spec.quasi_identifiers, dtype=object))
     half = len(known) // 2
     found = [
@@ -134,27 +139,19 @@ def _link(evidence: Evidence, rng: np.random.Generator, *, attacks: int) -> Tall
     )
 
 
-def _infer(evidence: Evidence, rng: np.random.Generator, secret: str, *, attacks: int) -> Tally:
-    """Guesses the secret of the synthetic row nearest by the quasi-identifiers."""
-    training, control = _halves(evidence, rng, most=attacks)
-    known = tuple(name for name in evidence.spec.quasi_identifiers if name != secret)
-    column = evidence.spec.names.index(secret)
-    made, real = evidence.synthetic_rows[:, column], evidence.real_rows[:, column]
-    training, control = training[real[training] != MISSING], control[real[control] != MISSING]
+def _infer(evidence: Evidence, rng: np.random.Generator, secret: str, guesses: Guesses | None) -> Tally:
+    """Guesses the secret of patients who have one."""
+    if guesses is None:
+        raise NoAttack("the cohort holds too few values of the secret, or nothing beside it")
+    truth = evidence.real_rows[:, evidence.spec.names.index(secret)]
+    training, control = (part[truth[part] != MISSING] for part in _halves(evidence, rng))
     count = min(len(training), len(control))  # whose secret is missing has none to guess
-    training, control = training[:count], control[:count]
-    numeric = evidence.spec.columns[column].kind in BOUNDED
-    right = [
-        int(_right(made[_near(evidence, patients, known)[:, 0]], real[patients], numeric=numeric).sum())
-        for patients in (training, control)
-    ]
-    present = made[made != MISSING]
-    if not count or not len(present):
+    if not count:
         raise NoAttack("the secret is missing everywhere")
-    values, counts = np.unique(present, return_counts=True)
-    usual = np.full(count, np.median(present) if numeric else values[counts.argmax()], np.float32)
-    naive = float(_right(usual, real[training], numeric=numeric).mean())
-    return Tally(right[0], right[1], naive, count)
+    right = _right(guesses.cells, truth, numeric=guesses.numeric)
+    usual = _right(np.full_like(truth, guesses.usual), truth, numeric=guesses.numeric)
+    training, control = training[:count], control[:count]
+    return Tally(int(right[training].sum()), int(right[control].sum()), float(usual[training].mean()), count)
 
 
 def _right(guesses: Rows, truth: Rows, *, numeric: bool) -> NDArray[np.bool_]:
@@ -170,10 +167,8 @@ def _near(evidence: Evidence, patients: NDArray[np.int64], names: tuple[str, ...
     return nearest(evidence.real_rows[patients][:, columns], evidence.synthetic_rows[:, columns]).index
 
 
-def _halves(
-    evidence: Evidence, rng: np.random.Generator, *, most: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _halves(evidence: Evidence, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Equally many training and control patients, drawn without replacement: positions among the real rows."""
     T, N = len(evidence.training), len(evidence.real_rows)
-    count = min(T, N - T, most or N)
+    count = min(T, N - T)
     return rng.permutation(T)[:count], T + rng.permutation(N - T)[:count]

@@ -53,11 +53,11 @@ def describe_fidelity(evidence: Evidence, rng: np.random.Generator) -> dict[str,
     T = len(evidence.training)
     training, holdout, made = evidence.real_rows[:T], evidence.real_rows[T:], evidence.synthetic_rows
     numeric = np.array([column.kind in BOUNDED for column in evidence.spec.columns])
-    cuts = _cuts(training, numeric)
+    cuts = part_cuts(training, numeric)
 
     def distances(a: Rows, b: Rows) -> Array:
         apart = column_distances(a, b, numeric)
-        pairs = np.abs(association(_parts(a, cuts)) - association(_parts(b, cuts)))
+        pairs = np.abs(association(part_cells(a, cuts)) - association(part_cells(b, cuts)))
         return np.array([apart.mean(), apart.max(), pairs.mean() if pairs.size else 0.0])
 
     names = ("marginals, mean", "marginals, worst", "pairs, mean")
@@ -118,17 +118,17 @@ def _redrawn(rows: Rows, rng: np.random.Generator) -> Rows:
     return drawn
 
 
-def _cuts(training: Rows, numeric: NDArray[np.bool_]) -> list[Array | None]:
-    """Inner quintiles of numbers among training rows; None for columns that are parts already."""
+def part_cuts(rows: Rows, numeric: NDArray[np.bool_]) -> list[Array | None]:
+    """Inner quintiles of numbers among rows; None for columns that are parts already."""
     found: list[Array | None] = []
     for f, is_number in enumerate(numeric):
-        present = training[training[:, f] != MISSING, f]
+        present = rows[rows[:, f] != MISSING, f]
         quantiles = np.linspace(0, 1, _PARTS + 1)[1:-1]
         found.append(np.unique(np.quantile(present, quantiles)) if is_number and len(present) else None)
     return found
 
 
-def _parts(rows: Rows, cuts: list[Array | None]) -> NDArray[np.int64]:
+def part_cells(rows: Rows, cuts: list[Array | None]) -> NDArray[np.int64]:
     """Every cell as the number of its part; missing is a part of its own."""
     columns = []
     for f, cut in enumerate(cuts):

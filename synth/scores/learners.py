@@ -47,7 +47,7 @@ def make_logistic(columns: Sequence[Column], seed: int) -> Any:
         ("listed", OneHotEncoder(handle_unknown="ignore"), listed),
         ("numeric", make_pipeline(fill, StandardScaler()), numeric),
     ]
-    return make_pipeline(ColumnTransformer(parts), LogisticRegression(max_iter=500, random_state=seed))
+    return make_pipeline(ColumnTransformer(parts), LogisticRegression(max_iter=500, tol=1e-3, random_state=seed))
 
 
 def make_boosting(columns: Sequence[Column], seed: int) -> Any:

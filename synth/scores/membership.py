@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from privacy.audits.rates import area_under_curve, tpr_at_fpr
-from synth.distances import nearest, nearest_others
+from synth.neighbours import nearest, nearest_others
 from synth.scores.score import Score, at_most, not_computed
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def attack_membership(
         attacks: names of `ATTACKS`.
 
     Returns:
-        "membership: ATTACK, rate | area | area, outliers" → score. Where there are too few patients to bound a rate the
+        "ATTACK, rate | area | area, outliers" → score. Where there are too few patients to bound a rate the
         interval says so, and the score is inconclusive.
     """
     found: dict[str, Score] = {}
@@ -124,7 +124,7 @@ def attack_membership(
         ):
             chosen = group & ~np.isnan(scores)
             inside, outside = scores[chosen & evidence.member], scores[chosen & ~evidence.member]
-            found[f"membership: {name}, {measure}"] = _judge(
+            found[f"{name}, {measure}"] = _judge(
                 inside, outside, measure=measure, limit=limit, corrected=limits.corrected
             )
     return found

@@ -158,10 +158,9 @@ def _ratio(trial: Trial, chosen: NDArray[np.bool_], rng: np.random.Generator, *,
     members = np.flatnonzero(chosen)
     draws = np.array([_areas(trial, drawn) for drawn in _replicates(members, rng)])
     real, made = _areas(trial, members)
-    ratios = draws[:, 1] / draws[:, 0]
-    if not np.isfinite(ratios).all() or not np.isfinite(made / real):
+    if not np.isfinite(draws).all() or not (draws[:, 0].min() > 0 and real > 0):
         return not_computed(f"{len(members)} patients hold too few of a class")
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    low, high = np.quantile(draws[:, 1] / draws[:, 0], [0.025, 0.975])
     verdict: Verdict = "pass" if low >= threshold else "fail" if high < threshold else "inconclusive"
     reason = f"{len(members)} patients: area {made:.3f} from the cohort, {real:.3f} from training rows"
     return Score(made / real, float(low), float(high), real, verdict, reason)

@@ -12,9 +12,9 @@ from clients import canaries
 from clients.hospital import locate
 from clinical.learning import Examples
 from privacy.ledger import Ledger
-from server.laboratory import client_application
 from study.defaults import build
 from study.protocol import ProtocolError
+from tests.parcels import open_application
 
 FAST = {"evaluation__local_baseline": False, "evaluation__replicates": 0}
 
@@ -53,7 +53,7 @@ def test_the_secret_is_the_owners_alone_and_keeps_every_round(consortium):
 
 
 def test_nothing_of_a_canary_leaves_the_hospital(consortium):
-    honest, seen = client_application(), []
+    honest, seen = open_application(), []
 
     def listening(message, context):
         reply = honest(message, context)

@@ -93,7 +93,7 @@ def test_the_command_answers_in_plain_lines_that_fit_a_terminal(hospital, tmp_pa
 def test_the_command_exits_1_on_a_refusal_and_says_when_nothing_is_promised(hospital):
     refused = run(hospital, "--set", "privacy.epsilon=12")
     assert refused.exit_code == 1
-    assert "would refuse the study: the study asks for epsilon 12" in refused.output
+    assert "would refuse the study: epsilon 12 is asked for" in refused.output
     plain = run(hospital, "--set", "privacy.epsilon=0")
     assert plain.exit_code == 0
     assert "promises its patients nothing" in plain.output

@@ -144,7 +144,7 @@ def west_in_postgresql(sites):
     text = place.site.read_text(encoding="utf-8")
     place.site.write_text(text.replace(str(place.ledger), url), encoding="utf-8")
     command = start_site(place.folder)
-    environment = {**command.environment, "PGPASSFILE": str(place.password)}
+    environment = {**command.environment, "OMP_NUM_THREADS": "1", "PGPASSFILE": str(place.password)}
     words = sites.consortium.network.inside(2, command.command)
     sites.journal.start("site-west", words, environment, folder=place.folder)
     wait(lambda: sites.gate("west") and sites.node("west"), "the gate did not start")

@@ -3,16 +3,17 @@
 import hashlib
 import json
 import socket
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from clinical.chain import ChainBroken, read_chain
 from consortium.audit_log import LOG_FILE, AuditLog, RunWitness
 from consortium.commands import app
 from consortium.control import Control
 from consortium.submission import run_study
 from gate.bundle import load_bundle
-from gate.chain import ChainBroken, read_chain
 from server.archive import Archive
 from server.submission import LaunchFailed
 from study.defaults import APPLICATION, build
@@ -80,13 +81,13 @@ def test_the_end_names_every_file_of_the_run_by_its_hash(runs):
 
 def test_whoever_reads_that_a_run_ended_finds_its_report(tmp_path, monkeypatch):
     written = []
-    save = Archive.save
+    replace = Path.replace
 
-    def watched(self, **how):
-        save(self, **how)
-        written.append((self.record["status"], (self.folder / "report.html").exists()))
+    def watched(scratch, record):
+        replace(scratch, record)
+        written.append((json.loads(record.read_text())["status"], (record.parent / "report.html").exists()))
 
-    monkeypatch.setattr(Archive, "save", watched)
+    monkeypatch.setattr(Path, "replace", watched)
     Archive(build({"study.output": str(tmp_path)}), 7).close(status="failed", reason="no hospital came")
     assert written == [("running", False), ("failed", True)]
 

@@ -1,6 +1,7 @@
 """Three hospitals as processes: TLS, registered keys, a PostgreSQL each, one proxy; what works and what is refused."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -11,10 +12,6 @@ from pathlib import Path
 import pytest
 
 from consortium.certificates import Authority, make_node_key
-from server.app import app
-from server.inprocess import conduct
-from server.laboratory import client_application
-from study.defaults import build, read_changes
 from tests.sites import HOSPITALS, PLAN, ROOT, Sites, require_programs, wardround
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("consortium")]
@@ -47,17 +44,15 @@ def test_three_hospitals_train_from_their_databases_and_the_metrics_equal_the_si
     assert deployed["final"] == simulated["final"]
     assert timeless(deployed) == timeless(simulated)
     assert (page.parent / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    told = wardround("sites", "log", sites.plan, "--verify")
+    assert told.returncode == 0, told.stderr
+    assert "entries verify; head" in told.stdout
 
 
 def simulate(sites: Sites, output: Path) -> tuple[dict, Path]:
-    """Run the same study over the same records in this process, on ledgers of its own."""
-    study = build(read_changes(None, STUDY), {"study.output": str(output)})
-    places = [sites.consortium.places.hospital(name) for name in HOSPITALS]
-    nodes = [
-        {"data": str(place.data), "policy": str(place.policy), "ledger": str(output / f"{place.name}.db")}
-        for place in places
-    ]
-    conduct(study, app, client_application(), nodes)
+    """Run the same study over the same records in one process."""
+    command = [sys.executable, "-m", "tests.consortium.simulation", sites.plan, output, *STUDY]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
     (folder,) = (path for path in output.iterdir() if path.is_dir())
     return json.loads((folder / "run.json").read_text(encoding="utf-8")), folder
 

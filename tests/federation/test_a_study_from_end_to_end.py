@@ -5,7 +5,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message
 
 from privacy.ledger import Ledger
-from server.laboratory import client_application
+from study.parcels import open_parcel
+from tests.parcels import open_application
 
 
 def test_a_private_study_spends_no_more_than_asked_at_every_hospital(consortium):
@@ -126,7 +127,7 @@ def _spoil(array):
     ],
 )
 def test_an_unsound_update_costs_one_hospital_its_round_and_nothing_else(consortium, damage, said):
-    honest = client_application()
+    honest = open_application()
 
     def spoiling(message: Message, context):
         reply = honest(message, context)
@@ -147,7 +148,7 @@ def test_an_unsound_update_costs_one_hospital_its_round_and_nothing_else(consort
 
 
 def test_a_run_in_which_every_client_fails_is_a_failed_run(consortium):
-    honest = client_application()
+    honest = open_application()
 
     def failing(message: Message, context):
         if message.metadata.message_type == "train":
@@ -174,11 +175,11 @@ def test_an_internal_error_leaves_the_hospital_only_as_a_number(consortium, monk
 
 
 def test_a_node_that_was_given_another_study_refuses(consortium):
-    honest = client_application()
+    honest = open_application()
 
     def elsewhere(message: Message, context):
         if message.metadata.message_type == "query.admit" and context.node_id == 2:
-            message.content["config"] = ConfigRecord({"study-digest": "0" * 64})
+            open_parcel(message).content["config"] = ConfigRecord({"study-digest": "0" * 64})
         return honest(message, context)
 
     record = consortium.conduct(elsewhere, federation__rounds=1)

@@ -10,8 +10,8 @@ from clients import admission
 from privacy.accounting import PoissonGaussian, certify
 from privacy.ledger import Ledger
 from reports.run import render
-from server.laboratory import client_application
 from study.protocol import ProtocolError
+from tests.parcels import open_application
 
 COVERED = {
     "privacy__epsilon": 8.0,
@@ -44,7 +44,7 @@ def test_everything_that_left_was_charged_and_is_part_of_the_stated_epsilon(cons
 
 
 def test_no_exact_count_leaves_a_hospital(consortium, vocabulary):
-    honest, seen = client_application(), []
+    honest, seen = open_application(), []
 
     def listening(message, context):
         reply = honest(message, context)
@@ -75,7 +75,7 @@ def test_the_record_and_its_page_say_what_is_noised_and_what_is_not_known(consor
 
 
 def test_a_release_beyond_the_reservation_is_refused_by_the_ledger(consortium, vocabulary):
-    honest, judged = client_application(), []
+    honest, judged = open_application(), []
 
     def asking_twice(message, context):
         if message.metadata.message_type == "evaluate.judge":
@@ -89,7 +89,7 @@ def test_a_release_beyond_the_reservation_is_refused_by_the_ledger(consortium, v
 
 
 def test_noisy_sums_that_are_no_numbers_end_the_study_and_are_never_pooled(consortium, vocabulary):
-    honest = client_application()
+    honest = open_application()
 
     def spoiling(message, context):
         reply = honest(message, context)

@@ -5,9 +5,9 @@ import pytest
 from privacy.accounting import certify
 from privacy.ledger import Ledger
 from reports.run import render
-from server.laboratory import client_application
 from server.terms import check_names
 from study.protocol import ProtocolError
+from tests.parcels import open_application
 
 HIDING = {
     "privacy__epsilon": 0.0,
@@ -35,7 +35,7 @@ def rows(ledger):
 
 def failing(*, node, rounds):
     """The hospitals' application, of which one fails in some rounds."""
-    honest, asked = client_application(), []
+    honest, asked = open_application(), []
 
     def answer(message, context):
         if message.metadata.message_type == "train" and context.node_id == node:
@@ -79,7 +79,7 @@ def test_a_round_without_a_quorum_costs_as_much_as_any_other(consortium, ledger)
 
 def test_the_model_moves_even_when_the_hospitals_send_back_what_they_got(consortium, ledger):
     """Nothing but the noise distinguishes the rounds' models then, and it has the stated length."""
-    honest, seen = client_application(), []
+    honest, seen = open_application(), []
 
     def echoing(message, context):
         reply = honest(message, context)
@@ -106,7 +106,7 @@ def test_a_ledger_without_room_refuses_the_study_before_the_first_round(consorti
 
 
 def test_a_ledger_that_refuses_a_round_ends_the_study_with_that_reason_and_a_true_statement(consortium, ledger):
-    honest = client_application()
+    honest = open_application()
 
     def settling(message, context):
         if message.metadata.message_type == "train":

@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from server import launch
 from tests.intensive_care import intensive_network
 
 __all__ = ["intensive_network"]  # a fixture
@@ -67,6 +69,18 @@ def test_a_run_that_fails_exits_1_and_keeps_its_record_and_log(consortium):
     (folder,) = consortium.runs.iterdir()
     assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "failed"
     assert (folder / "flower.log").stat().st_size > 0
+    assert launch._carrying(f"PYTEST_CURRENT_TEST={os.environ['PYTEST_CURRENT_TEST']}".encode()) == []
+
+
+def test_what_flower_leaves_behind_is_ended(monkeypatch):
+    monkeypatch.setattr(launch, "PATIENCE_SECONDS", (0.1, 0.1))
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    command, mark = [sys.executable, "-c", deaf], f"FLWR_HOME=/{uuid.uuid4()}"
+    environment = dict(os.environ) | dict([mark.split("=")])
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True) as left:
+        left.stdout.readline()
+        launch._end_orphans(mark.encode())
+        assert left.wait() == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -114,3 +128,28 @@ def test_an_outcome_is_predicted_under_flower_and_its_own_metric_is_said(intensi
     first, *_ = done.stdout.strip().splitlines()
     assert first.startswith("mean absolute error ")
     assert "hospitals alone" in first
+
+
+def test_a_cohort_of_several_tables_is_made_under_flower(tmp_path):
+    from tests.federation.tables import SPEC, write_network
+
+    write_network(tmp_path / "hospitals", sizes=(150, 150))
+    (tmp_path / "spec.toml").write_text(SPEC, encoding="utf-8")
+    study = tmp_path / "study.toml"
+    study.write_text(
+        '[task]\nname = "synthesis"\n[synthesis]\nspecification = "spec.toml"\nrows = 50\n'
+        "[privacy]\nepsilon = 5.0\ndelta = 1e-4\n[federation]\nwait-seconds = 20.0\n",
+        encoding="utf-8",
+    )
+    places = ("--network", str(tmp_path / "hospitals"), "--output", str(tmp_path / "runs"))
+    done = wardround("run", str(study), *places)
+    assert done.returncode == 0, done.stderr
+    first, second, _ = done.stdout.strip().splitlines()
+    assert first.startswith("50 rows of 2 hospitals: ")
+    assert second.startswith("epsilon at most 5 at delta 0.0001 for every patient")
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert sorted(path.name for path in (folder / "cohort").iterdir()) == [
+        "cohort-record.json",
+        "cohort.csv",
+        "cohort.parquet",
+    ]

@@ -4,20 +4,21 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from server.laboratory import client_application
 from server.terms import check_names
+from study.parcels import open_parcel
 from study.protocol import ProtocolError
+from tests.parcels import open_application
 
 ONE = {"evaluation__local_baseline": False, "federation__rounds": 1}
 
 
 def listening(seen):
     """The hospitals' application, with an ear on the models that come to be trained."""
-    honest = client_application()
+    honest = open_application()
 
     def answer(message, context):
         if message.metadata.message_type == "train" and context.node_id == 2:
-            arrays = message.content.array_records["arrays"]
+            arrays = open_parcel(message).content.array_records["arrays"]
             seen.append({name: array.numpy() for name, array in arrays.items()})
         return honest(message, context)
 
@@ -38,7 +39,7 @@ def test_the_first_model_is_sent_with_the_titles_of_the_codes_in_it(consortium, 
 
 
 def test_a_coordinator_with_another_encoder_ends_the_study_with_that_reason(consortium):
-    honest = client_application()
+    honest = open_application()
 
     def elsewhere(message, context):
         reply = honest(message, context)

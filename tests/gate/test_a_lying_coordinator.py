@@ -11,9 +11,9 @@ from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.app.message import make_message
 
 from clients.replies import VERDICT
+from clinical.chain import read_chain
 from gate.approvals import approve
 from gate.bundle import digest_of, read_bundle
-from gate.chain import read_chain
 from gate.executor import Gate
 from gate.onboarding import found_site
 from gate.runtime import Delivery

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from clinical.chain import ChainBroken
 from gate.approvals import approve, last_approved, read_approvals, revoke
 from gate.bundle import BundleUnreadable, Shelf, read_bundle
-from gate.chain import ChainBroken
 from gate.changes import compare
 from privacy.signatures import create_key, read_private_key
 from tests.gate.bundles import pack, project
@@ -91,7 +91,7 @@ class TestSigned:
         record, forged = tmp_path / "approvals.jsonl", tmp_path / "forged.jsonl"
         approve(record, first, by="Ann", at=NOON, key=keys["ann"][1])
         entry = json.loads(record.read_text())
-        from gate.chain import append_entry
+        from clinical.chain import append_entry
 
         kept = {key: value for key, value in entry.items() if key not in {"number", "at", "previous", "hash"}}
         append_entry(forged, kept | {"application": second.digest}, at=NOON)

@@ -18,6 +18,7 @@ from clinical.site_policy import DEFAULT_POLICY, SIMULATED_POLICY
 from gate.border import EgressRefusal, Question
 from gate.egress import Limits, inspect, read_limits
 from tests.intensive_care import intensive_network
+from tests.parcels import open_application
 
 __all__ = ["intensive_network"]  # a fixture
 
@@ -56,14 +57,13 @@ class Recorded:
     """Every question and answer of a real study at real hospitals."""
 
     def __init__(self, hospitals: list[Path], study) -> None:
-        from clients.app import app as client_app
         from server.app import app as server_app
         from server.inprocess import conduct
 
-        self.exchanges = []
+        self.exchanges, application = [], open_application()
 
         def client(message, context):
-            reply = client_app(message, context)
+            reply = application(message, context)
             name = Path(context.node_config["data"]).name
             self.exchanges.append((name, message, reply.content))
             return reply
@@ -82,7 +82,7 @@ class Recorded:
                 Question(
                     kind=message.metadata.message_type,
                     family=family_of(self.study.task.name),
-                    covered=self.study.privacy.covers_releases,
+                    covered=self.study.privacy.covers_releases or self.study.synthesises,
                     arrays=read_arrays(records["arrays"], "arrays") if "arrays" in records else {},
                     hospital=name,
                     minimum_cell=self.policy[name].minimum_cell,
@@ -116,6 +116,22 @@ def test_everything_a_prediction_study_sends_may_leave(intensive_network, consor
     assert {"train", "evaluate.judge"} <= {asked.kind for asked, _ in recorded}
     for asked, content in recorded:
         inspect(content, asked, LIMITS, size=1000)
+
+
+@pytest.mark.parametrize("generator", ["marginals", "dp-gan"])
+def test_everything_a_synthesis_sends_may_leave_and_nothing_exact_in_its_place(consortium, tmp_path, generator):
+    from tests.federation.tables import SPEC, write_network
+
+    changes = {"task__name": "synthesis", "synthesis__specification": SPEC, "synthesis__generator": generator}
+    changes |= {"synthesis__rows": 20, "privacy__delta": 1e-4, "training__learning_rate": 0.002}
+    recorded = list(Recorded(write_network(tmp_path / "tables"), consortium.study(**changes)))
+    asked = "query.measure" if generator == "marginals" else "train"
+    assert {"query.admit", asked, "query.close"} <= {q.kind for q, _ in recorded}
+    for question_put, content in recorded:
+        inspect(content, question_put, LIMITS, size=1000)
+    put, content = next((q, c) for q, c in recorded if q.kind == asked)
+    content["tally"] = ArrayRecord({"counts": Array(np.ones(3))})
+    assert refusal(content, put).rule == "records"
 
 
 def test_an_update_like_the_model_that_came_may_leave():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gate.chain import read_chain
+from clinical.chain import read_chain
 from gate.checks import check_site
 from gate.commands import app
 from gate.journal import Asked, Journal
@@ -62,10 +62,10 @@ class TestInit:
         assert made.path(made.policy).read_text() == (hospital / "policy.toml").read_text()
         assert made.ledger_place == str(hospital / "ledger.db")
 
-    def test_a_key_and_a_ledger_that_lie_elsewhere_are_used_there(self, site, tmp_path, network):
+    def test_a_key_and_a_ledger_that_lie_elsewhere_are_used_there(self, site, tmp_path):
         kept = Elsewhere(site.path(site.key), str(tmp_path / "ledgers.db"))
         place = {"superlink": "127.0.0.1:1", "root_certificate": None}
-        made = found_site(tmp_path / "s", name="N", **place, data=network / "hospital-1", elsewhere=kept)
+        made = found_site(tmp_path / "s", name="N", **place, data=tmp_path / "hospital", elsewhere=kept)
         assert made.path(made.key) == site.path(site.key)
         assert not (tmp_path / "s" / "node.key").exists()
         assert made.ledger_place == str(tmp_path / "ledgers.db")

@@ -1,6 +1,7 @@
 """Workers: warm libraries, the bundle's own code and nothing of the site's, and an end that takes nothing with it."""
 
 import inspect
+import itertools
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flwr.app import Context, Message, Metadata, RecordDict
@@ -16,8 +18,9 @@ from flwr.app.message import make_message
 from flwr.common.serde import context_to_proto, message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as MessageProto
 
+from gate import node, workers
 from gate.bundle import Shelf, read_bundle
-from gate.node import HEARTBEAT_SECONDS, IDLE_SECONDS, ShortWaits
+from gate.node import HEARTBEAT_SECONDS, IDLE_SECONDS, LIVELY_FOR, LIVELY_SECONDS, ShortWaits
 from gate.workers import Nursery, Order, WorkerCancelled, WorkerFailed
 from tests.gate.bundles import pack, project
 
@@ -49,13 +52,15 @@ def nursery(tmp_path_factory):
 
 @pytest.fixture
 def ask(nursery, tmp_path):
-    """Answer a message with an application whose handler has this body."""
+    """Answer a message with an application whose handler has this body, in a run of its own unless one is named."""
+    runs = itertools.count(1000)
 
-    def asked(body: str, *, cancelled=lambda: False, largest=1 << 20, files=None) -> dict:
+    def asked(body: str, *, run=None, cancelled=lambda: False, largest=1 << 20, files=None) -> dict:
+        run = next(runs) if run is None else run
         lines = "".join(f"    {line}\n" for line in body.splitlines())
         bundle = read_bundle(pack({"pyproject.toml": project(), "tiny/app.py": HEAD + lines, **(files or {})}))
         folder = Shelf(tmp_path / "shelf").place(bundle)
-        order = Order(folder, bundle.component, 3, *question(), largest=largest)
+        order = Order(run, folder, bundle.component, 3, *question(), largest=largest)
         answer = nursery.answer(order, cancelled=cancelled)
         return dict(message_from_proto(MessageProto.FromString(answer.message)).content["told"])
 
@@ -87,9 +92,42 @@ def test_the_sites_own_code_is_not_there(ask, room):
         ask(f"import {room}\nreturn reply(message)")
 
 
-def test_a_worker_remembers_nothing_of_the_message_before(ask):
-    body = "seen.append(1)\nreturn reply(message, times=len(seen))"
-    assert [ask(body)["times"] for _ in range(3)] == [1, 1, 1]
+SEEN = "seen.append(1)\nreturn reply(message, times=len(seen))"
+
+
+def test_a_worker_remembers_its_run_and_nothing_of_another(ask):
+    assert [ask(SEEN, run=run)["times"] for run in (1, 1, 2, 1, 1)] == [1, 2, 1, 1, 2]
+
+
+def test_another_application_of_the_same_run_gets_a_worker_of_its_own(ask):
+    assert ask(SEEN, run=1) == ask(f"{SEEN}  # changed", run=1) == {"times": 1}
+
+
+PID = "import os\nreturn reply(message, pid=os.getpid())"
+
+
+def test_a_worker_that_ended_between_two_messages_is_replaced(ask):
+    pid = ask(PID, run=1)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert ask(PID, run=1)["pid"] != pid
+
+
+def test_a_worker_that_failed_answers_no_further_message_of_its_run(ask):
+    body = "seen.append(1)\nif message.metadata.message_id:\n    raise KeyError\nreturn reply(message)"
+    for _ in range(2):
+        with pytest.raises(WorkerFailed, match="raised KeyError"):
+            ask(body, run=1)
+    assert ask(SEEN, run=1) == {"times": 1}
+
+
+def test_a_worker_that_nobody_needed_for_long_is_ended(ask, nursery, monkeypatch):
+    pid = ask(PID, run=1)["pid"]
+    nursery.rest()
+    assert ask(PID, run=1)["pid"] == pid
+    monkeypatch.setattr(workers, "_REST_SECONDS", 0.0)
+    nursery.rest()
+    assert not _alive(pid)
+    assert ask(PID, run=1)["pid"] != pid
 
 
 def test_workers_do_not_draw_the_same_numbers(ask):
@@ -120,6 +158,8 @@ def test_a_worker_that_fails_is_a_reason_without_values_and_the_next_one_works(a
 def test_what_a_worker_has_started_ends_with_it(ask):
     body = "import subprocess\nreturn reply(message, pid=subprocess.Popen(['sleep', '60']).pid)"
     pid = ask(body)["pid"]
+    assert _alive(pid)
+    ask("return reply(message)")  # another run's
     for _ in range(100):
         if not _alive(pid):
             return
@@ -163,8 +203,20 @@ def test_flower_has_the_waits_that_the_node_shortens():
     assert heartbeat.HEARTBEAT_DEFAULT_INTERVAL == fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL > HEARTBEAT_SECONDS
     assert start_client_internal.time is time
     assert {"initial_backoff", "backoff_cap"} <= inspect.signature(start_client_internal.pull_objects).parameters.keys()
-    ShortWaits(IDLE_SECONDS).sleep(1e6)  # returns
-    assert ShortWaits(IDLE_SECONDS).time is time.time
+
+
+def test_the_node_looks_often_while_messages_come(monkeypatch):
+    slept = []
+    monkeypatch.setattr(node, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: now, time=time.time))
+    waits, now = ShortWaits(), 1000.0
+    waits.sleep(3)
+    waits.wake()
+    waits.sleep(3)
+    waits.sleep(0.01)
+    now += LIVELY_FOR
+    waits.sleep(3)
+    assert slept == [IDLE_SECONDS, LIVELY_SECONDS, 0.01, IDLE_SECONDS]
+    assert waits.time is time.time
 
 
 def _alive(pid: int) -> bool:
@@ -191,7 +243,7 @@ def test_a_sandbox_without_a_network_leaves_an_application_none(tmp_path):
         folder = Shelf(tmp_path / "shelf").place(bundle)
         for sandbox in ((), ("unshare", "--user", "--map-current-user", "--net")):
             with Nursery(tmp_path / "log", sandbox=sandbox, libraries=LIBRARIES) as nursery:
-                order = Order(folder, bundle.component, 3, *question(), largest=1 << 20)
+                order = Order(1, folder, bundle.component, 3, *question(), largest=1 << 20)
                 answer = nursery.answer(order, cancelled=lambda: False)
                 told.append(message_from_proto(MessageProto.FromString(answer.message)).content["told"]["net"])
     assert told == [1, 0]

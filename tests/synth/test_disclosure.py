@@ -10,8 +10,10 @@ import pytest
 
 from privacy.disclosure import NoAttack, Tally, link, measure_risk, single_out
 from synth.columns import Column
+from synth.distances import MISSING
 from synth.evidence import gather
 from synth.scores.disclosure import Demands, attack_disclosure
+from synth.scores.guessing import guess_secret
 from synth.spec import TableSpec
 
 SPEC = TableSpec(
@@ -78,6 +80,42 @@ def test_attacks_without_anything_to_know_are_inconclusive():
         "linking": "inconclusive",
         "inferring": "inconclusive",
     }
+
+
+def test_an_attack_no_better_than_a_guess_is_conclusive_only_where_it_caught_a_leak():
+    common = replace(SPEC, secrets=("illness",))
+
+    def usual(rng, rows=400):  # nine in ten have the same illness, and nothing else tells who
+        return draw(rng, rows).assign(illness=np.where(rng.random(rows) < 0.9, "a", rng.choice([*"bcdefgh"], rows)))
+
+    rng = np.random.default_rng(3)
+    evidence = gather(usual(rng, 4000), usual(rng, 4000), usual(rng, 4000), common)
+    quick = replace(DEMANDS, repetitions=1, risk=0.3)
+    blind = attack_disclosure(evidence, np.random.default_rng(1), quick)["inferring illness"]
+    assert blind.verdict == "inconclusive"
+    assert "blind" in blind.reason
+    seeing = replace(quick, powered=frozenset({"inferring illness"}))
+    assert attack_disclosure(evidence, np.random.default_rng(1), seeing)["inferring illness"].verdict == "pass"
+
+
+def test_copies_among_many_rows_are_taken_for_what_they_are():
+    rng = np.random.default_rng(8)
+    training, holdout, fresh = draw(rng, 600), draw(rng, 600), draw(rng, 600)
+    evidence = gather(training, holdout, pd.concat([fresh.head(450), training.head(150)]), SPEC)
+    guesses = guess_secret(evidence, "illness", seed=0)
+    ill = SPEC.names.index("illness")
+    right = guesses.cells == evidence.real_rows[:, ill]
+    known = evidence.real_rows[:150, ill] != MISSING
+    assert right[:150][known].all()
+    assert right[150:].mean() < 0.3
+
+
+def test_more_columns_are_asked_for_where_few_single_anybody_out():
+    rng = np.random.default_rng(0)
+    coarse = [rng.integers(0, 2, (600, 14)).astype(float) for _ in range(3)]
+    listed = np.ones(14, dtype=bool)
+    found = single_out((coarse[0], coarse[1], coarse[2]), listed, np.random.default_rng(1), attacks=100, columns=2)
+    assert found.attacks > 50
 
 
 def test_a_risk_is_what_training_adds_to_control():

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from synth.columns import Column
-from synth.distances import MISSING, encode, nearest, nearest_others
+from synth.distances import MISSING, encode
+from synth.neighbours import nearest, nearest_others
 
 # sixteenths add up exactly in float32, so ties are ties in any order of the columns
-CELLS = st.sampled_from([*(i / 16 for i in range(17)), 2.0, 3.0, MISSING])
+CELLS = st.sampled_from([*(i / 16 for i in range(17)), 2.0, 3.0, 258.0, 9.25, -0.5, MISSING])
 
 
 @st.composite
@@ -77,6 +78,28 @@ def test_missing_is_equal_to_missing_alone():
     rows = encode(pd.DataFrame({"age": [np.nan, np.nan, 0.0, 1.0]}), [column])
     assert every_pair(rows, rows)[0].tolist() == [0, 0, 1, 1]
     assert nearest_others(rows).index[:2, 0].tolist() == [1, 0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 1100), st.integers(1, 9))
+def test_any_width_and_any_numbers_are_searched_exactly(seed, width, k):
+    rng = np.random.default_rng(seed)
+    tables = [rng.random((rows, width)) * rng.choice([0.01, 1, 1.5], width) for rows in (40, 160)]
+    for table in tables:
+        table[:, ::3] = rng.integers(0, 300, table[:, ::3].shape)
+        table[rng.random(table.shape) < 0.1] = MISSING
+    rows, among = (table.astype(np.float32) for table in tables)
+    distances = every_pair(rows, among)
+    found = nearest(rows, among, k=k)
+    assert np.allclose(np.take_along_axis(distances, found.index, axis=1), np.sort(distances, axis=1)[:, :k], atol=1e-9)
+    assert np.allclose(found.distance, np.sort(distances, axis=1)[:, :k], rtol=1e-6)
+
+
+def test_more_columns_than_two_bytes_can_sum_are_searched_exactly():
+    rows, among = np.zeros((1, 1285), np.float32), np.ones((3, 1285), np.float32)
+    assert nearest(rows, among).distance.tolist() == [[1285]]
+    among[2] = np.r_[np.zeros(1), np.ones(1284)]
+    assert nearest(rows, among).index.tolist() == [[2]]
 
 
 def test_equal_rows_are_at_distance_zero_whatever_their_values():

@@ -19,17 +19,22 @@ from tests.synth.tiny import CLINIC, WARD, clinic, ward
 
 QUICK = {
     "autoregressive": {"epochs": 2, "hidden": 16},
+    "dp-gan": {"steps": 12, "batch": 20},
+    "gan": {"steps": 3, "batch": 20, "hidden": 16},
+    "bt-gan": {"steps": 3, "batch": 20, "hidden": 16},
     "ctgan": {"epochs": 1, "batch": 20},
     "tvae": {"epochs": 1, "batch": 20},
 }
-OURS = ("marginals", "independent")
+PRIVATE = ("marginals", "independent", "dp-gan")
 FOREIGN = ("copula", "ctgan", "tvae")
+STEPS = {"marginals": 3, "independent": 1, "dp-gan": 12}
 WORLDS = {"ward": (ward, WARD), "clinic": (clinic, CLINIC)}
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in FOREIGN else []) for name in GENERATORS]
 
 
-def generator(name):
-    return make_generator(name, QUICK.get(name, {}))
+def generator(name, spec=WARD):
+    fair = {"sensitive": spec.names[0], "outcome": spec.target or "stage"} if name == "bt-gan" else {}
+    return make_generator(name, QUICK.get(name, {}) | fair)
 
 
 def account(ledger, run="fit", *, epsilon=1.0, ceiling=5.0, **allowed):
@@ -48,7 +53,7 @@ def ledger(tmp_path):
 def test_a_cohort_obeys_its_specification_and_its_seed(name, world):
     make, spec = WORLDS[world]
     table, before = make(), make()
-    fitted = generator(name).fit(table, spec, rng=np.random.default_rng(1), privacy=None)
+    fitted = generator(name, spec).fit(table, spec, rng=np.random.default_rng(1), privacy=None)
     pd.testing.assert_frame_equal(table, before)
     cohort = draw_cohort(fitted, spec, rows=70, rng=np.random.default_rng(2))
     assert len(cohort.rows) == 70
@@ -66,14 +71,14 @@ def test_a_fit_repeats_with_its_seed_and_leaves_global_randomness_alone(name):
     np.random.seed(9)  # noqa: NPY002 - the global state is what is watched
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     first, second = (
-        generator(name).fit(clinic(), CLINIC, rng=np.random.default_rng(4), privacy=None).sample(40, rng)
+        generator(name, CLINIC).fit(clinic(), CLINIC, rng=np.random.default_rng(4), privacy=None).sample(40, rng)
         for rng in (np.random.default_rng(5), np.random.default_rng(5))
     )
     pd.testing.assert_frame_equal(first, second)
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", PRIVATE)
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_private_fit_is_charged_whole_and_says_so(name, world, ledger):
     make, spec = WORLDS[world]
@@ -81,21 +86,22 @@ def test_a_private_fit_is_charged_whole_and_says_so(name, world, ledger):
     fitted = generator(name).fit(make(), spec, rng=np.random.default_rng(1), privacy=paid)
     reservation = ledger.reservation("fit")
     assert reservation.settled
-    assert reservation.charged_steps == reservation.event.steps == (3 if name == "marginals" else 1)
+    assert reservation.charged_steps == reservation.event.steps == STEPS[name]
     assert ledger.spent(delta=1e-5) == fitted.statement.epsilon <= 1.0
     assert epsilon(reservation.event, delta=1e-5) > 0.99  # the allowance is used
     cohort = draw_cohort(fitted, spec, rows=50, rng=np.random.default_rng(2))
     assert not [c for c in check_table(cohort.rows, replace(spec, key="")) if c.fatal]
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", PRIVATE)
 def test_a_fit_above_the_ceiling_is_refused_before_the_table_is_looked_at(name, ledger):
+    seen = ward()[["patient"]] if name == "dp-gan" else None  # its sampling rate follows from how many there are
     with pytest.raises(BudgetExhausted):
-        generator(name).fit(None, WARD, rng=np.random.default_rng(1), privacy=account(ledger, ceiling=0.5))
+        generator(name).fit(seen, WARD, rng=np.random.default_rng(1), privacy=account(ledger, ceiling=0.5))
     assert ledger.entries() == []
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", PRIVATE)
 def test_a_table_that_is_refused_costs_nothing(name, ledger):
     with pytest.raises(ValueError, match="column 'sex': is not in the table"):
         generator(name).fit(ward().drop(columns="sex"), WARD, rng=np.random.default_rng(1), privacy=account(ledger))
@@ -112,7 +118,7 @@ def test_a_run_is_never_fitted_twice(ledger):
             fit(ward(), WARD, rng=np.random.default_rng(1), privacy=account(ledger))
 
 
-@pytest.mark.parametrize("name", [name for name in GENERATORS if name not in OURS])
+@pytest.mark.parametrize("name", [name for name in GENERATORS if name not in PRIVATE])
 def test_a_generator_without_privacy_refuses_to_be_private(name, ledger):
     with pytest.raises(ValueError, match="no differential privacy"):
         generator(name).fit(ward(), WARD, rng=np.random.default_rng(1), privacy=account(ledger))
@@ -122,14 +128,16 @@ def test_a_generator_without_privacy_refuses_to_be_private(name, ledger):
 @pytest.mark.parametrize("name", GENERATORS)
 def test_an_unconfirmed_specification_is_refused(name):
     with pytest.raises(ValueError, match="not confirmed"):
-        generator(name).fit(clinic(), replace(CLINIC, confirmed=False), rng=np.random.default_rng(1), privacy=None)
+        generator(name, CLINIC).fit(
+            clinic(), replace(CLINIC, confirmed=False), rng=np.random.default_rng(1), privacy=None
+        )
 
 
 def test_marginals_keep_what_two_columns_do_together_and_independent_columns_lose_it():
     rank = {"I": 0, "II": 1, "III": 2, "IV": 3}
     together = {}
-    for name in OURS:
-        fitted = generator(name).fit(clinic(200), CLINIC, rng=np.random.default_rng(1), privacy=None)
+    for name in ("marginals", "independent"):
+        fitted = generator(name, CLINIC).fit(clinic(200), CLINIC, rng=np.random.default_rng(1), privacy=None)
         rows = fitted.sample(2000, np.random.default_rng(2))
         together[name] = rows["stage"].map(rank).corr(rows["score"])
     assert together["marginals"] > 0.9
@@ -146,10 +154,12 @@ def test_a_single_column_is_fitted_in_one_release(ledger):
 @pytest.mark.parametrize(
     ("name", "settings", "problem"),
     [
-        ("gan", {}, "there is no generator 'gan'"),
+        ("vae", {}, "there is no generator 'vae'"),
         ("marginals", {"bin": 3}, "no setting 'bin'"),
         ("marginals", {"bins": 3.5}, "bins must be of the kind of its default"),
         ("ctgan", {"batch": 7}, "multiple of 10"),
+        ("dp-gan", {"steps": 0}, "steps must be >= 1"),
+        ("dp-gan", {"clip-norm": 0.0}, "clip-norm must be > 0"),
     ],
 )
 def test_a_wrong_generator_or_setting_is_named(name, settings, problem):

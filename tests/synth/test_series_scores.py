@@ -17,6 +17,7 @@ from synth.scores.series import compared, describe_series, differences, parts_of
 from synth.series import Grid, grid_of
 from synth.thresholds import Thresholds
 from tests.synth.tiny_related import HOURS, ICU, icu
+from tests.synth.worlds import standing
 
 SERIES = ICU.tables[1]
 RUNNER = CliRunner()
@@ -92,15 +93,17 @@ def test_copied_stays_are_caught_and_other_patients_are_not_accused():
     limits = Thresholds(waived=("disclosure", "utility", "fairness"), disclosure_attacks=50, disclosure_repetitions=1)
     verdicts = []
     for cohort in (training, icu(150, seed=3)):
-        judgement = judge_related(gather_related(training, holdout, cohort, ICU), limits, np.random.default_rng(0))
+        judgement = judge_related(
+            gather_related(training, holdout, cohort, ICU), standing(150), limits, np.random.default_rng(0)
+        )
         verdicts.append({check.name: check.verdict for check in judgement.checks})
     assert verdicts[0]["copies"] == verdicts[0]["copies, hours by hour"] == "fail"
     assert verdicts[1]["copies, hours by hour"] == "pass"
 
 
 def test_a_plan_of_two_tables_is_checked_fitted_and_scored(tmp_path):
+    from gate.cohort_commands import score
     from synth.commands import app
-    from synth.release_commands import score
 
     for name, seed, shift in (("training", 1, 0), ("holdout", 2, 5000)):
         (tmp_path / name).mkdir()
@@ -112,7 +115,7 @@ def test_a_plan_of_two_tables_is_checked_fitted_and_scored(tmp_path):
         "seed = 1\nepochs = 2\nhidden = 16\n[privacy]\nepsilon = inf\n"
     )
     checked = RUNNER.invoke(app, ["check", str(tmp_path / "spec.toml"), str(tmp_path / "training")])
-    assert checked.output == "no contradiction\n"
+    assert checked.output.startswith("no contradiction\nfingerprint ")
     done = RUNNER.invoke(app, ["fit", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "made")])
     assert done.exit_code == 0, done.output
     assert "60 patients by autoregressive" in done.output

@@ -81,6 +81,26 @@ def test_a_plan_without_privacy_says_so_and_may_be_sampled_again(folder):
     assert not first.equals(other)
 
 
+def test_a_fit_that_can_be_cut_off_leaves_nothing_but_the_cohort(folder):
+    before = {path.name for path in folder.iterdir()}
+    settings = '"gan"\nsteps = 2\nbatch = 20\nhidden = 8\n#'
+    file = folder / "plan.toml"
+    file.write_text(PLAN.format(name="gan", privacy="epsilon = inf").replace('"gan"', settings))
+    (folder / "out.unfinished").write_bytes(b"something else")
+    done = run("fit", file, "--out", folder / "out")
+    assert "is no unfinished training: delete it" in str(done.exception)
+    (folder / "out.unfinished").unlink()
+    done = run("fit", file, "--out", folder / "out")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in folder.iterdir()} - before == {"plan.toml", "out"}
+    assert len(pd.read_parquet(folder / "out/cohort.parquet")) == 40
+
+
+def test_a_gan_is_never_private(folder):
+    done = run("fit", plan(folder, "gan"), "--out", folder / "out")
+    assert "gan has no differential privacy" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("privacy", "problem"),
     [

@@ -5,38 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from synth.columns import Column
 from synth.evidence import gather
-from synth.gate import check_copies, check_membership, judge
-from synth.planted import plant, try_checks
+from synth.gate import check_copies, check_membership, judge, membership_limits
+from synth.planted import plant, try_attacks, try_checks
 from synth.scores.membership import Limits, attack_membership
 from synth.spec import TableSpec
 from synth.thresholds import Thresholds, read_thresholds
+from tests.synth.worlds import SPEC, draw, standing
 
-SPEC = TableSpec(
-    (
-        *(Column(f"n{i}", "real", low=-6, high=6, decimals=3) for i in range(5)),
-        Column("age", "integer", low=0, high=120, missing=True),
-        Column("sex", "categorical", categories=("F", "M")),
-        Column("stage", "ordinal", categories=("I", "II", "III")),
-    ),
-    confirmed=True,
-)
 COARSE = TableSpec((SPEC.columns[6], SPEC.columns[7]), confirmed=True)
 LIMITS = Thresholds()
 QUICK = {"disclosure_attacks": 50, "disclosure_repetitions": 1}
-
-
-def draw(rng, rows=200):
-    table = pd.DataFrame(rng.normal(size=(rows, 5)).round(3), columns=[f"n{i}" for i in range(5)])
-    table["age"] = pd.array(rng.integers(20, 90, rows), dtype="Int64")
-    table.loc[rng.random(rows) < 0.1, "age"] = pd.NA
-    table["sex"] = rng.choice(["F", "M"], rows)
-    table["stage"] = rng.choice(["I", "II", "III"], rows)
-    return table
 
 
 def world(seed=0, synthetic=None, spec=SPEC):
@@ -59,7 +40,7 @@ def test_a_cohort_that_is_the_training_table_fails_every_look_for_copies():
 def test_a_cohort_that_is_the_training_table_is_found_by_attacks_that_look_at_distances():
     found = verdicts(check_membership(world(synthetic="copy"), LIMITS, np.random.default_rng(1)))
     for attack in ("distance", "density"):
-        assert found[f"membership: {attack}, area"] == "fail"
+        assert found[f"{attack}, area"] == "fail"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -83,9 +64,22 @@ def test_a_coarse_table_is_not_refused_for_patients_who_are_alike():
 
 
 def test_a_gate_that_cannot_see_a_leak_decides_nothing():
-    judgement = judge(world(4, spec=COARSE), replace(LIMITS, **QUICK), np.random.default_rng(4))
+    judgement = judge(world(4, spec=COARSE), standing(), replace(LIMITS, **QUICK), np.random.default_rng(4))
     assert judgement.decision == "inconclusive"
     assert any("was not caught" in reason for reason in judgement.reasons)
+
+
+def test_attacks_on_a_whole_table_see_a_planted_fifth_or_say_nothing():
+    def attacks(evidence, fork):
+        return attack_membership(evidence, fork, membership_limits(LIMITS), attacks=("distance",))
+
+    rng = np.random.default_rng(0)
+    large = gather(draw(rng, 600), draw(rng, 600), draw(rng, 600), SPEC)
+    trial = try_attacks(large, {"membership": attacks}, np.random.default_rng(1))["membership"]
+    assert trial.planted == 120
+    assert trial.as_it_should
+    coarse = try_attacks(world(3, spec=COARSE), {"membership": attacks}, np.random.default_rng(1))["membership"]
+    assert not coarse.as_it_should
 
 
 def test_planting_changes_so_many_rows_and_no_others():
@@ -98,7 +92,7 @@ def test_planting_changes_so_many_rows_and_no_others():
 
 def test_too_few_patients_to_bound_a_rate_are_inconclusive_and_not_a_pass():
     found = check_membership(world(), LIMITS, np.random.default_rng(0))
-    assert found["membership: distance, rate"].verdict == "inconclusive"
+    assert found["distance, rate"].verdict == "inconclusive"
 
 
 def test_a_patient_in_both_tables_is_an_error_that_names_nobody():
@@ -126,6 +120,10 @@ def test_a_site_sets_its_thresholds_in_a_file(tmp_path):
     [
         ("membership-rat = 0.1", "unknown threshold 'membership-rat'"),
         ("membership-rate = 2.0", "must lie between 0 and 1"),
+        ("total-epsilon = inf", "must be finite"),
+        ("epsilon = 0", "above 0"),
+        ("smallest-cell = 3", "must be 0 or at least 10"),
+        ("releases = 0", "at least 1"),
         ("membership-rate = true", "must be a number"),
         ('waived = ["copies"]', "no family of checks that a site may do without"),
         ("groups = 3", "must be a list of texts"),

@@ -1,4 +1,4 @@
-"""A text file that only grows, each line bound to the one before by its hash: the form of the site's two records.
+"""A text file that only grows, each line bound to the one before by its hash: the form of records that a site keeps.
 
 A line is one JSON object in the order in which it was written, so that a person can read the file with any pager. Its
 last two keys are the hash of the line before and the SHA-256 of everything in front of that hash. A changed, removed,

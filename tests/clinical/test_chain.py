@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gate.chain import GENESIS, ChainBroken, ChainWriter, append_entry, read_chain
+from clinical.chain import GENESIS, ChainBroken, ChainWriter, append_entry, read_chain
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WORDS = ("one", "two", "three", "four", "fünf")
