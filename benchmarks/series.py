@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from synth.columns import Column
-from synth.generators import make_related
+from synth.generators import Resumable, make_related
 from synth.related_evidence import gather_related
 from synth.related_tables import admit_tables, read_tables
 from synth.relations import NamedTable, RelatedSpec
@@ -83,8 +83,10 @@ def cell(name: str, seed: int, options: argparse.Namespace) -> dict:
         return json.loads(file.read_text())
     training, held = split(seed, options)
     start = time.process_time()
-    generator = make_related(name, settings(name, seed, options))
-    fitted = generator.fit(training, spec(), rng=np.random.default_rng(seed), privacy=None)
+    generator = make_related(name, SETTINGS[name])
+    kept = {"file": options.work / f"{name}-{seed}.unfinished"} if isinstance(generator, Resumable) else {}
+    fit = generator.fit_kept if kept else generator.fit
+    fitted = fit(training, spec(), rng=np.random.default_rng(seed), privacy=None, **kept)
     seconds = time.process_time() - start
     patients = len(training["sta"])
     made = fitted.sample(patients, np.random.default_rng(100 + seed))
@@ -98,12 +100,6 @@ def cell(name: str, seed: int, options: argparse.Namespace) -> dict:
     file.write_text(json.dumps(found))
     print(name, seed, f"{seconds:.0f} s", flush=True)
     return found
-
-
-def settings(name: str, seed: int, options: argparse.Namespace) -> dict:
-    if name == OURS:
-        return SETTINGS[name] | {"checkpoint": str(options.work / f"{name}-{seed}.checkpoint")}
-    return SETTINGS[name]
 
 
 def attacks(training: Tables, held: Tables, made: Tables) -> dict:

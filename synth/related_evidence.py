@@ -145,7 +145,9 @@ def score_folders(
     judgement = judge_related(evidence, standing, limits, judging)
     fidelity = describe_related(evidence, describing)
     for name, score in fidelity.items():
-        told(f"{name}: {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), holdout {score.baseline:.3f}")
+        numbers = (score.value, score.low, score.high, score.baseline)
+        shown = [f"{number:.3f}" for number in numbers if number is not None]
+        told(f"{name}: " + ("{} ({} to {}), holdout {}".format(*shown) if len(shown) == 4 else score.reason))
     for check in judgement.checks:
         told(f"{check.name}: {check.verdict}{' (waived)' if check.waived else ''}")
     for reason in judgement.reasons:

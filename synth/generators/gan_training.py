@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from clinical.durability import flush_folder
 from clinical.progress import show_progress
 from synth.generators.duel import draw_mixed
 from synth.generators.held_out import HeldOut
+from synth.generators.unfinished import read_unfinished, write_unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +29,6 @@ if TYPE_CHECKING:
 
 LOOK = 100  # steps
 _LARGEST_SAMPLE = 5000
-_DIGEST = 64  # letters of a SHA-256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +67,7 @@ def train(
     run = _Run(duel, training, stops, min(10 * len(held), _LARGEST_SAMPLE))
     identity = _identity(duel, training, held, course, rng)
     if file is not None and file.exists():
-        run.restore(_read(file, identity), rng)
+        run.restore(read_unfinished(file, identity), rng)
     with show_progress("training", total=course.steps) as advance:
         advance(duel.steps)
         while duel.steps < course.steps and run.waited < course.patience:
@@ -81,7 +76,7 @@ def train(
                 duel.step(training, rng)
             run.look(rng)
             if file is not None:
-                _write(file, identity, run.state(rng))
+                write_unfinished(file, identity, run.state(rng))
             advance(duel.steps - before)
     if file is not None:
         file.unlink(missing_ok=True)
@@ -132,31 +127,3 @@ def _identity(duel: Duel, training: MixedRows, held: MixedRows, course: Course, 
         digest.update(rows.scalars.tobytes())
         digest.update(rows.parts.tobytes())
     return digest.hexdigest()
-
-
-def _write(file: Path, identity: str, state: dict[str, Any]) -> None:
-    """Replaces the file at once, readable by its owner alone: what it holds was fitted to patients."""
-    content = io.BytesIO()
-    torch.save(state, content)
-    partial = file.with_name(file.name + ".partial")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(f"{identity}{hashlib.sha256(content.getvalue()).hexdigest()}".encode())
-        stream.write(content.getvalue())
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
-    flush_folder(file.parent)
-
-
-def _read(file: Path, identity: str) -> dict[str, Any]:
-    written = file.read_bytes()
-    content = written[2 * _DIGEST :]
-    if written[_DIGEST : 2 * _DIGEST] != hashlib.sha256(content).hexdigest().encode():
-        raise ValueError(f"{file} is no unfinished training: delete it to begin anew")
-    if written[:_DIGEST] != identity.encode():
-        raise ValueError(
-            f"{file} is an unfinished training of another table or plan: finish that one, or delete the file"
-        )
-    state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
-    return state

@@ -13,7 +13,6 @@ Source: Kuo et al. 2022, "The Health Gym" (arXiv 2203.06369).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +27,7 @@ from synth.series import Grid, from_values, grid_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import pandas as pd
     import torch
@@ -57,7 +57,6 @@ class HealthGym:
         rate: step size of both.
         matching: weight of the moments beside the critic.
         patience: looks without progress, every 25 steps, before training ends.
-        checkpoint: file from which an interrupted fit goes on; "" for none.
     """
 
     steps: int = 300
@@ -66,7 +65,6 @@ class HealthGym:
     rate: float = 0.001
     matching: float = 10.0
     patience: int = 12
-    checkpoint: str = ""
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.hidden, self.patience) < 1 or self.rate <= 0 or self.matching < 0:
@@ -86,6 +84,18 @@ class HealthGym:
         privacy: Account | None,
     ) -> FittedHealthGym:
         """Trains on patients with one series: see `synth.generators.RelatedGenerator`."""
+        return self.fit_kept(tables, spec, rng=rng, privacy=privacy, file=None)
+
+    def fit_kept(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        spec: RelatedSpec,
+        *,
+        rng: np.random.Generator,
+        privacy: Account | None,
+        file: Path | None,
+    ) -> FittedHealthGym:
+        """Does the same and goes on where it was cut off: see `synth.generators.Resumable`."""
         import torch
 
         from synth.generators.series_corrections import Corrections
@@ -98,21 +108,20 @@ class HealthGym:
         shape = coded.shape(hidden=self.hidden)
         real = coded.sequences(admitted.patients, grid, shape.steps, rng)
         with lent_randomness(rng) as seed:
-            generator = self._train(real, shape, coded, seed)
+            generator = self._train(real, shape, coded, seed, file)
             raw = _drawn(generator, shape, _CORRECTING, torch.Generator().manual_seed(seed))
         corrections = Corrections.learn(raw, real, shape, coded.lengths)
         return FittedHealthGym(coded, shape, generator, corrections)
 
-    def _train(self, real: Sequences, shape: Shape, coded: Coding, seed: int) -> SeriesGenerator:
+    def _train(self, real: Sequences, shape: Shape, coded: Coding, seed: int, file: Path | None) -> SeriesGenerator:
         from synth.generators.series_training import Schedule, Training, train
 
         schedule = Schedule(
             steps=self.steps, batch=self.batch, rate=self.rate, matching=self.matching, patience=self.patience
         )
         training = Training(real, shape, schedule, coded.lengths)
-        file = Path(self.checkpoint) if self.checkpoint else None
         with show_progress("health-gym", total=self.steps) as told:
-            generator, _ = train(training, seed, checkpoint=file, told=told)
+            generator, _ = train(training, seed, file=file, told=told)
         return generator
 
 

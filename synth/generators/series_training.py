@@ -10,7 +10,7 @@ Source: Kuo et al. 2022 (arXiv 2203.06369), after Gulrajani et al. 2017 (arXiv 1
 from __future__ import annotations
 
 import copy
-import pickle
+import hashlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import torch
 
 from synth.generators.series_moments import Moments, Sequences, apart, moments
 from synth.generators.series_networks import SeriesCritic, SeriesGenerator, yes_or_no
+from synth.generators.unfinished import read_unfinished, write_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,31 +111,39 @@ class Training:
         stride = self.shape.stride
         return max(stride, int(self.shape.steps * stage) // stride * stride)
 
+    def identity(self, seed: int) -> str:
+        """What tells one training from another before its first step, as a SHA-256."""
+        digest = hashlib.sha256(repr((self.shape, self.schedule, seed)).encode())
+        for field in fields(Sequences):
+            digest.update(getattr(self.real, field.name).numpy().tobytes())
+        return digest.hexdigest()
+
     def moments_of(self, cohort: Sequences) -> Moments:
         """The moments of a cohort of this shape."""
         return moments(cohort, torch.tensor(self.shape.owners), torch.tensor(self.shape.static_owners))
 
 
 def train(
-    training: Training, seed: int, *, checkpoint: Path | None, told: Callable[[int], object]
+    training: Training, seed: int, *, file: Path | None, told: Callable[[int], object]
 ) -> tuple[SeriesGenerator, int]:
     """Trains to the end.
 
     Args:
         training: what on.
         seed: decides everything; weights are made from torch's global state, which the caller lends.
-        checkpoint: file to go on from and to write; None for neither.
+        file: where what is needed to go on is kept while this runs; None for nowhere.
         told: is called with the number of steps done.
 
     Returns:
         The generator and the steps it took.
 
     Raises:
-        ValueError: the checkpoint belongs to another training.
+        ValueError: the file is damaged or belongs to another training.
     """
     duel = _begin(training, seed)
-    if checkpoint is not None and checkpoint.is_file():
-        _resume(duel, checkpoint)
+    identity = training.identity(seed)
+    if file is not None and file.exists():
+        duel.restore(read_unfinished(file, identity))
         told(duel.step)
     schedule = training.schedule
     stage, real = 0, None
@@ -151,12 +160,12 @@ def train(
         if duel.step % _LOOK_EVERY == 0:
             if stage == training.shape.steps:
                 _look(duel, training, real)
-            if checkpoint is not None:
-                _keep(duel, checkpoint)
+            if file is not None:
+                write_unfinished(file, identity, duel.state())
     if duel.best:
         duel.average.load_state_dict(duel.best)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    if file is not None:
+        file.unlink(missing_ok=True)
     return duel.average.eval(), duel.step
 
 
@@ -236,18 +245,3 @@ def _look(duel: Duel, training: Training, real: Moments) -> None:
     if distance < duel.nearest:
         duel.nearest, duel.looks_since = distance, 0
         duel.best = copy.deepcopy(duel.average.state_dict())
-
-
-def _keep(duel: Duel, file: Path) -> None:
-    """Replaces the checkpoint whole."""
-    new = file.with_name(file.name + ".new")
-    new.touch(mode=0o600)
-    torch.save(duel.state(), new)
-    new.replace(file)
-
-
-def _resume(duel: Duel, file: Path) -> None:
-    try:
-        duel.restore(torch.load(file, weights_only=True))
-    except (RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as fault:
-        raise ValueError(f"{file.name} is the checkpoint of another training: remove it, or name another") from fault

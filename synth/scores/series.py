@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synth.scores.score import described
+from synth.scores.score import described, not_computed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,8 +87,11 @@ def describe_series(training: Grid, holdout: Grid, synthetic: Grid, rng: np.rand
         one, other = (compared(each, _redrawn(_patients(each), rng)) for each in (parts[0], parts[2]))
         for name, value in differences(other, one).items():
             draws[name].append(value)
-    found = {}
+    found: dict[str, Score] = {}
     for name, value in values.items():
+        if np.isnan([value, baselines[name]]).any() or np.isnan(draws[name]).all():
+            found[name] = not_computed(f"fewer than {FEWEST} patients or hours are behind it")
+            continue
         least, most = np.nanquantile(draws[name], [0.025, 0.975])
         reason = f"over {len(names)} columns; described, not judged"
         found[name] = described(
@@ -106,9 +109,10 @@ def differences(made: Compared, real: Compared) -> dict[str, float]:
     gaps = {name: np.abs(made.numbers[name] - real.numbers[name]) for name in real.numbers}
     found["means, in standard deviations"] = _mean(gaps["mean"] / real.numbers["spread"])
     ratio = made.numbers["between"] / real.numbers["between"]
-    found["variance between patients, median ratio"] = float(np.nanmedian(ratio))
+    known = ratio[~np.isnan(ratio)]
+    found["variance between patients, median ratio"] = float(np.median(known)) if len(known) else float("nan")
     found["variance between patients, mean deviation"] = _mean(np.abs(ratio - 1))
-    found["variance between patients, columns within 20 %"] = _mean((np.abs(ratio - 1) <= 0.2)[~np.isnan(ratio)])
+    found["variance between patients, columns within 20 %"] = _mean(np.abs(known - 1) <= 0.2)
     for name in (
         "correlations of hours",
         "correlations of patients' means",

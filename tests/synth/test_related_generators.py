@@ -32,10 +32,9 @@ SERVED = [
 ]
 
 
-def fitted(name, world, seed=1, **settings):
-    make, spec = WORLDS[world]
-    generator = make_related(name, QUICK[name] | settings)
-    return generator.fit(make(), spec, rng=np.random.default_rng(seed), privacy=None)
+def series_fit(steps, file=None):
+    generator = make_related("health-gym", QUICK["health-gym"] | {"steps": steps})
+    return generator.fit_kept(icu(), ICU, rng=np.random.default_rng(1), privacy=None, file=file)
 
 
 def same(one, other):
@@ -88,27 +87,23 @@ def test_a_fit_that_was_interrupted_goes_on_and_ends_where_an_uninterrupted_one_
 
     monkeypatch.setattr(series_training, "_LOOK_EVERY", 2)
     file = tmp_path / "half.pt"
-    whole = fitted("health-gym", "icu", steps=6).sample(20, np.random.default_rng(3))
-    keep = series_training._keep
+    whole = series_fit(6).sample(20, np.random.default_rng(3))
+    keep = series_training.write_unfinished
 
-    def keep_and_break(duel, path):
-        keep(duel, path)
-        if duel.step == 4:
+    def keep_and_break(path, identity, state):
+        keep(path, identity, state)
+        if state["step"] == 4:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(series_training, "_keep", keep_and_break)
+        patched.setattr(series_training, "write_unfinished", keep_and_break)
         with pytest.raises(KeyboardInterrupt):
-            fitted("health-gym", "icu", steps=6, checkpoint=str(file))
+            series_fit(6, file)
     assert file.stat().st_mode & 0o077 == 0
-    assert same(whole, fitted("health-gym", "icu", steps=6, checkpoint=str(file)).sample(20, np.random.default_rng(3)))
+    with pytest.raises(ValueError, match="unfinished training of another"):
+        series_fit(8, file)
+    assert same(whole, series_fit(6, file).sample(20, np.random.default_rng(3)))
     assert not file.exists()
-
-
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    (tmp_path / "other.pt").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="checkpoint of another training"):
-        fitted("health-gym", "icu", checkpoint=str(tmp_path / "other.pt"))
 
 
 def test_health_gym_measures_and_ends_stays_as_real_ones_whatever_it_has_learned():

@@ -87,6 +87,13 @@ def test_every_number_comes_with_an_interval_and_the_holdout():
     assert found["variance between patients, mean deviation"].baseline < 0.3
 
 
+def test_what_too_few_patients_are_behind_is_not_compared():
+    found = describe_series(world(50), world(50, seed=2), world(50, seed=3), np.random.default_rng(0))
+    assert found["trend correlations"].value is None
+    assert "fewer than 100" in found["trend correlations"].reason
+    assert found["correlations of hours"].value < 0.2
+
+
 def test_copied_stays_are_caught_and_other_patients_are_not_accused():
     training, holdout = icu(150, seed=1), icu(150, seed=2)
     holdout = {name: rows.assign(id=rows["id"] + 5000) for name, rows in holdout.items()}
@@ -101,14 +108,16 @@ def test_copied_stays_are_caught_and_other_patients_are_not_accused():
     assert verdicts[1]["copies, hours by hour"] == "pass"
 
 
-def test_a_plan_of_two_tables_is_checked_fitted_and_scored(tmp_path):
-    from gate.cohort_commands import score
+def write_cohort(folder, seed, shift):
+    folder.mkdir()
+    for table, rows in icu(120, seed=seed).items():
+        rows.assign(id=rows["id"] + shift).to_parquet(folder / f"{table}.parquet")
+
+
+def test_a_plan_of_two_tables_is_checked_and_fitted(tmp_path):
     from synth.commands import app
 
-    for name, seed, shift in (("training", 1, 0), ("holdout", 2, 5000)):
-        (tmp_path / name).mkdir()
-        for table, rows in icu(80, seed=seed).items():
-            rows.assign(id=rows["id"] + shift).to_parquet(tmp_path / name / f"{table}.parquet")
+    write_cohort(tmp_path / "training", 1, 0)
     (tmp_path / "spec.toml").write_text(tomli_w.dumps(related_to(ICU)))
     (tmp_path / "plan.toml").write_text(
         '[table]\npath = "training"\n[spec]\npath = "spec.toml"\n[generator]\nname = "autoregressive"\nrows = 60\n'
@@ -122,8 +131,17 @@ def test_a_plan_of_two_tables_is_checked_fitted_and_scored(tmp_path):
     names = sorted(path.name for path in (tmp_path / "made").iterdir())
     assert names == ["cohort-record.json", "hours.parquet", "patients.parquet"]
     assert json.loads((tmp_path / "made/cohort-record.json").read_text())["rows"] == 60
+
+
+@pytest.mark.slow
+def test_a_cohort_of_two_tables_is_scored_from_its_folder(tmp_path):
     import typer
 
+    from gate.cohort_commands import score
+
+    for name, seed, shift in (("training", 1, 0), ("holdout", 2, 5000), ("made", 3, 9000)):
+        write_cohort(tmp_path / name, seed, shift)
+    (tmp_path / "spec.toml").write_text(tomli_w.dumps(related_to(ICU)))
     scoring = typer.Typer()
     scoring.command()(score)
     (tmp_path / "site.toml").write_text("disclosure-attacks = 20\ndisclosure-repetitions = 1\n")
