@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 PARTS = 12
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
 MARKS = "osD^vP"
-ENDS = {"real patients": "*", "copy of training": "X"}
+TRAINING = "copy of training"
+ENDS = {"real patients": "*", TRAINING: "X"}
 
 
 def shares(rows: pd.DataFrame, column: Column) -> list[float]:
@@ -67,17 +68,17 @@ def draw_plane(tables: dict[str, dict[str, tuple[list[float], list[float]]]], pa
 
 
 def draw_marginals(tables: dict[str, dict[str, dict[str, list[float]]]], path: Path) -> None:
-    """Draws one row a table and one panel a column: real patients as bars, a few cohorts of the first seed as lines."""
+    """Draws one row a table and one panel a column: training as bars, a few cohorts of the first seed as lines."""
     from matplotlib.figure import Figure
 
     drawn = ("marginals, epsilon 1", "copula", "ctgan", "tvae", "gan")
-    wide = max(len(cohorts["real patients"]) for cohorts in tables.values())
+    wide = max(len(cohorts[TRAINING]) for cohorts in tables.values())
     figure = Figure(figsize=(4.2 * wide, 2.7 * len(tables)), layout="constrained")
     grid = figure.subplots(len(tables), wide, squeeze=False)
     for panels, (name, cohorts) in zip(grid, tables.items(), strict=True):
-        for panel, (column, real) in zip(panels, cohorts["real patients"].items(), strict=False):
+        for panel, (column, real) in zip(panels, cohorts[TRAINING].items(), strict=False):
             places = np.arange(len(real))
-            panel.bar(places, real, color="#cccccc", width=0.9, label="real patients")
+            panel.bar(places, real, color="#cccccc", width=0.9, label="training")
             for label, colour in zip(drawn, COLOURS, strict=False):
                 if label in cohorts:
                     panel.plot(places, cohorts[label][column], ".-", color=colour, linewidth=1, label=label)

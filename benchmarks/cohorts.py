@@ -290,11 +290,11 @@ def show(folder: Path, tables: list[str], pictures: Path | None) -> None:
         every = finished(folder, name)
         done = {label: [c for c in cells if "refused" not in c] for label, cells in every.items()}
         done = {label: cells for label, cells in done.items() if cells}
-        if PATIENTS not in done:
+        if not {PATIENTS, COPY} <= set(done):
             continue
         base = done[PATIENTS]
         area = [float(np.mean([s[3] for k, s in c["scores"]["utility"].items() if "," not in k])) for c in base]
-        print(f"## {name}: {base[0]['rows']} training rows, TRTR area {shown(area)}\n")
+        print(f"## {name}: {base[0]['rows']} training rows, seeds: {len(base)}, TRTR area {shown(area)}\n")
         print(f"| {' | '.join(COLUMNS)} |\n|---{'|---:' * (len(COLUMNS) - 2)}|---|")
         for label, cells in done.items():
             seeds = "" if len(cells) == len(base) else f" ({len(cells)} of {len(base)} seeds)"
