@@ -9,9 +9,12 @@ import numpy as np
 from synth.columns import BOUNDED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import pandas as pd
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
 
     from synth.columns import Column
 
@@ -62,7 +65,7 @@ def draw_plane(tables: dict[str, dict[str, tuple[list[float], list[float]]]], pa
         panel.set_xlabel("what the strongest attack gains (left is safer)")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("TSTR / TRTR area (up is more useful)")
-    known = {label: each for p in panels for each, label in zip(*p.get_legend_handles_labels(), strict=True)}
+    known = _handles(panels)
     figure.legend([known[label] for label in labels], labels, loc="outside right center", frameon=False)
     figure.savefig(path, dpi=120)
 
@@ -84,9 +87,14 @@ def draw_marginals(tables: dict[str, dict[str, dict[str, list[float]]]], path: P
                     panel.plot(places, cohorts[label][column], ".-", color=colour, linewidth=1, label=label)
             panel.set_title(f"{name}: {column}", fontsize=10)
             panel.set_xticks([places[-1]], ["missing"])
-    handles = grid[-1][0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=len(handles[1]), frameon=False)
+    known = _handles(grid.ravel())
+    figure.legend(known.values(), known, loc="outside lower center", ncols=len(known), frameon=False)
     figure.savefig(path, dpi=100)
+
+
+def _handles(panels: Iterable[Axes]) -> dict[str, Artist]:
+    """What stands for each label in any panel."""
+    return {label: each for p in panels for each, label in zip(*p.get_legend_handles_labels(), strict=True)}
 
 
 def _styles(labels: list[str]) -> dict[str, tuple[str, str]]:

@@ -304,6 +304,8 @@ def show(folder: Path, tables: list[str], pictures: Path | None) -> None:
             if "refused" in cells[0]:
                 generator, _, level = label.partition(", ")
                 refusals.setdefault((generator, cells[0]["refused"]), []).append(level or "without privacy")
+        if missing := [label for label, *_ in variants() if label not in every]:
+            print(f"\nNot finished: {'; '.join(missing)}.")
         print("\nRefused:\n" if refusals else "")
         for (generator, why), levels in refusals.items():
             print(f"* `{generator}` ({', '.join(levels)}): {why}")
