@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("wardround")
 
 _OUTCOMES: dict[str, Decision] = {"ok": "answered", "refused": "refused", "error": "failed"}
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.4
 LIVELY_LOOK_SECONDS = 0.02  # as long as the SuperNode itself looks often
 RESTART_SECONDS = 2.0
 STEADY_SECONDS = 60.0  # a SuperNode that ran that long has worked, so its end is no matter of the site's settings

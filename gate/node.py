@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IDLE_SECONDS = 0.2
-LIVELY_SECONDS, LIVELY_FOR = 0.05, 30.0  # where a message came lately, the next is not far
+IDLE_SECONDS = 0.5
+LIVELY_SECONDS, LIVELY_FOR = 0.05, 60.0  # where a message came lately, the next is not far
 RETRY = {"initial_backoff": 0.02, "backoff_cap": 0.1}  # seconds
 HEARTBEAT_SECONDS = 15.0  # Flower takes 10 and more
 _PR_SET_PDEATHSIG = 1

@@ -163,7 +163,7 @@ def require_programs() -> None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sites():
     require_programs()
     folder = Path(tempfile.mkdtemp(prefix="wardround-sites-"))  # pytest's own folder is closed to PostgreSQL's user

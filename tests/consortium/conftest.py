@@ -11,7 +11,7 @@ from tests.sites import HOSPITALS, STUDY, sites
 __all__ = ["sites"]  # a fixture
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def approved_mischief(sites):
     study = build(read_changes(None, STUDY))
     for name in HOSPITALS:  # so that a test may count on quick answers
