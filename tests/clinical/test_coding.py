@@ -253,7 +253,7 @@ def test_no_hospital_is_refused(tmp_path):
 
 
 def test_every_task_belongs_to_a_family_and_an_unknown_one_is_refused():
-    assert {family_of(name) for name in TASKS} == {"coding", "prediction"}
+    assert {family_of(name) for name in TASKS} == {"coding", "prediction", "synthesis"}
     with pytest.raises(ValueError, match="unknown task 'mortality'; there are: aki, icd-coding"):
         family_of("mortality")
 

@@ -133,6 +133,7 @@ def test_the_default_policy_is_strict_and_the_simulated_one_says_why_it_is_not()
             "strategies": ["*"],
             "metrics": ["*"],
             "applications": [],
+            "specifications": [],
         },
     }
     assert simulated["privacy"].pop("epsilon_ceiling") == 1000.0
@@ -147,7 +148,7 @@ def test_the_default_policy_is_strict_and_the_simulated_one_says_why_it_is_not()
 def test_every_key_of_a_policy_has_its_comment(policy):
     lines = policy.partition("[egress]")[0].splitlines()  # where one comment speaks of several keys
     keys = [number for number, line in enumerate(lines) if "=" in line and not line.startswith("#")]
-    assert len(keys) == 11
+    assert len(keys) == 12
     assert all(lines[number - 1].startswith("#") for number in keys)
 
 
