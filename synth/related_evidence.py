@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    import pandas as pd
 
     from synth.evidence import Evidence
     from synth.gate import Judgement
     from synth.related_tables import AdmittedTables, Tables
     from synth.relations import RelatedSpec
     from synth.scores.score import Score
+    from synth.spec import TableSpec
 
 FAMILIES = (("copies", check_copies), ("membership", check_membership))  # that judge hours as well
 
@@ -66,13 +68,23 @@ def gather_related(training: Tables, holdout: Tables, synthetic: Tables, spec: R
     given = (training, holdout, synthetic)
     admitted = [admit_tables(tables, spec) for tables in given]
     rows = [summarised(each, tables) for each, tables in zip(admitted, given, strict=True)]
-    summaries = gather(rows[0], rows[1], rows[2], summary_spec(spec))
+    summaries = _gathered(rows, summary_spec(spec), always=spec.patients.spec.names)
     hours = {}
     for table in spec.tables[1:]:
         if table.is_series:
-            flat = [flattened(each, table) for each in admitted]
-            hours[table.name] = gather(flat[0], flat[1], flat[2], flat_spec(table))
+            hours[table.name] = _gathered([flattened(each, table) for each in admitted], flat_spec(table))
     return RelatedEvidence(summaries, hours, *admitted)
+
+
+def _gathered(cohorts: list[pd.DataFrame], spec: TableSpec, *, always: tuple[str, ...] = ()) -> Evidence:
+    """Gathers rows made of series, without what was measured of nobody in one of the cohorts: it tells no two apart."""
+    kept = tuple(
+        column
+        for column in spec.columns
+        if column.name in always or all(cohort[column.name].notna().any() for cohort in cohorts)
+    )
+    training, holdout, synthetic = cohorts
+    return gather(training, holdout, synthetic, replace(spec, columns=kept))
 
 
 def judge_related(

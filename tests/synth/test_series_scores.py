@@ -94,6 +94,16 @@ def test_what_too_few_patients_are_behind_is_not_compared():
     assert found["correlations of hours"].value < 0.2
 
 
+def test_an_hour_at_which_nobody_was_measured_is_left_out_of_the_attacks():
+    cohorts = [icu(60, seed=seed) for seed in (1, 2, 3)]
+    cohorts[1] = {name: rows.assign(id=rows["id"] + 5000) for name, rows in cohorts[1].items()}
+    measured = "lactate"
+    cohorts[0]["hours"].loc[cohorts[0]["hours"]["hour"] == 1, measured] = np.nan
+    hours = gather_related(*cohorts, ICU).hours["hours"]
+    assert f"{measured} at 1" not in hours.spec.names
+    assert f"{measured} at 0" in hours.spec.names
+
+
 def test_copied_stays_are_caught_and_other_patients_are_not_accused():
     training, holdout = icu(150, seed=1), icu(150, seed=2)
     holdout = {name: rows.assign(id=rows["id"] + 5000) for name, rows in holdout.items()}
