@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import tomli_w
 from typer.testing import CliRunner
@@ -98,7 +99,7 @@ def test_an_hour_at_which_nobody_was_measured_is_left_out_of_the_attacks():
     cohorts = [icu(60, seed=seed) for seed in (1, 2, 3)]
     cohorts[1] = {name: rows.assign(id=rows["id"] + 5000) for name, rows in cohorts[1].items()}
     measured = "lactate"
-    cohorts[0]["hours"].loc[cohorts[0]["hours"]["hour"] == 1, measured] = np.nan
+    cohorts[0]["hours"].loc[cohorts[0]["hours"]["hour"] == pd.Timedelta(hours=1), measured] = np.nan
     hours = gather_related(*cohorts, ICU).hours["hours"]
     assert f"{measured} at 1" not in hours.spec.names
     assert f"{measured} at 0" in hours.spec.names
