@@ -50,7 +50,7 @@ def split(table: pd.DataFrame, spec: TableSpec, seed: int) -> tuple[pd.DataFrame
 def score(spec: TableSpec, training: pd.DataFrame, holdout: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
     real = np.concatenate([encode(training, spec.columns), encode(holdout, spec.columns)])
     unused = np.zeros(len(real), dtype=np.float32)  # no distance enters these scores
-    evidence = Evidence(spec, training, holdout, made, real, encode(made, spec.columns), unused, unused)
+    evidence = Evidence(spec, training, holdout, made, real, encode(made, spec.columns), unused, unused, alike=0)
     found = {}
     for name, each in measure_utility(evidence, np.random.default_rng(0), groups=(), fewest=1, threshold=0.9).items():
         found[f"{name}: area"] = each.value * each.baseline

@@ -40,6 +40,7 @@ class Evidence:
         synthetic_rows: float32 [S, F], encoded.
         spacing: float32 [T + H], from each real row to the nearest other real row: how alone this patient is.
         reach: float32 [T + H], from each real row to the nearest synthetic row.
+        alike: how many of all the real rows that are known equal another one: whether patients of this table coincide.
     """
 
     spec: TableSpec
@@ -50,6 +51,7 @@ class Evidence:
     synthetic_rows: Rows
     spacing: Array
     reach: Array
+    alike: int
 
     @property
     def member(self) -> NDArray[np.bool_]:
@@ -90,6 +92,7 @@ def gather(training: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFram
     ]
     encoded = [encode(table, spec.columns) for table in typed]
     real = np.concatenate(encoded[:2])
+    spacing = nearest_others(real).distance[:, 0]
     return Evidence(
         spec,
         training=typed[0],
@@ -97,8 +100,9 @@ def gather(training: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFram
         synthetic=typed[2],
         real_rows=real,
         synthetic_rows=encoded[2],
-        spacing=nearest_others(real).distance[:, 0],
+        spacing=spacing,
         reach=nearest(real, encoded[2]).distance[:, 0],
+        alike=int((spacing == 0).sum()),
     )
 
 

@@ -127,12 +127,16 @@ def try_attacks(evidence: Evidence, families: Mapping[str, Checks], rng: np.rand
 
 
 def holdout_as_cohort(evidence: Evidence, rng: np.random.Generator) -> Evidence:
-    """Makes a random half of the holdout the cohort and the other half its holdout."""
+    """Makes a random half of the holdout the cohort and the other half its holdout.
+
+    Whether patients coincide is known from all of them: the half that is left may hold none of the few who do.
+    """
     order = rng.permutation(len(evidence.holdout))
     left, posing = np.array_split(order, 2)
     holdout: pd.DataFrame = evidence.holdout.take(left)
     cohort: pd.DataFrame = evidence.holdout.take(posing)
-    return gather(evidence.training, holdout, cohort, replace(evidence.spec, key=""))  # typed tables have none
+    halved = gather(evidence.training, holdout, cohort, replace(evidence.spec, key=""))  # typed tables have none
+    return replace(halved, alike=evidence.alike)
 
 
 def _failed(scores: Mapping[str, Score]) -> tuple[str, ...]:

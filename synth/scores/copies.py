@@ -79,7 +79,7 @@ def verbatim_rows(evidence: Evidence, *, level: float) -> Score:
         of=len(evidence.synthetic_rows),
         chance=int(np.isin(holdout, unique).sum()),
         among=len(holdout),
-        coincidences=int((evidence.spacing == 0).sum()),
+        coincidences=evidence.alike,
     )
     return _judged(matches, level=level, what="equal to a training row that is unique")
 

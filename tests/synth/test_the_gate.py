@@ -9,7 +9,8 @@ import pytest
 
 from synth.evidence import gather
 from synth.gate import check_copies, check_membership, judge, membership_limits
-from synth.planted import plant, try_attacks, try_checks
+from synth.planted import holdout_as_cohort, plant, try_attacks, try_checks
+from synth.scores.copies import verbatim_rows
 from synth.scores.membership import Limits, attack_membership
 from synth.spec import TableSpec
 from synth.thresholds import Thresholds, read_thresholds
@@ -135,3 +136,17 @@ def test_a_threshold_that_means_nothing_is_named(tmp_path, text, problem):
     path.write_text(text)
     with pytest.raises(ValueError, match=problem):
         read_thresholds(path)
+
+
+def test_patients_who_coincide_only_with_the_half_that_poses_do_not_accuse_it():
+    """In a table of 400 distinct patients two others equal a training patient; all but them are left as the holdout."""
+    rng = np.random.default_rng(5)
+    training, holdout = draw(rng, 200), draw(rng, 200)
+    holdout.iloc[:2] = training.iloc[:2]
+    evidence = gather(training, holdout, draw(rng, 200), SPEC)
+    assert evidence.alike == 4
+    for seed in range(40):
+        posing = holdout_as_cohort(evidence, np.random.default_rng(seed))
+        score = verbatim_rows(posing, level=0.05 / 14)
+        assert score.verdict != "fail"
+    assert verbatim_rows(evidence.with_synthetic(training), level=0.05 / 14).verdict == "fail"
