@@ -262,7 +262,7 @@ MEASURES = ("area", "area, outliers")
 
 
 def row(label: str, cells: list[Cell]) -> list[str]:
-    membership = [[values(cells, "membership", f"membership: {a}, {m}") for a in ATTACKS] for m in MEASURES]
+    membership = [[values(cells, "membership", f"{a}, {m}") for a in ATTACKS] for m in MEASURES]
     most = [max(found, key=lambda of: float(np.mean(of)) if of else 0.0) for found in membership]
     attack, gain = strongest(cells)
     return [
@@ -278,7 +278,7 @@ def row(label: str, cells: list[Cell]) -> list[str]:
         shown(values(cells, "disclosure", "singling out")),
         shown(values(cells, "disclosure", "linking")),
         shown(over(cells, "disclosure", "inferring")),
-        f"{shown(gain)} {attack.removeprefix('membership: ')}",
+        f"{shown(gain)} {attack}",
         gate(cells),
     ]
 

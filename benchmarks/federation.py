@@ -27,8 +27,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from clients import cohort
 from clients.hospital import locate
-from clinical.events import list_hospitals
 from clinical.models import build_model
+from clinical.networks import list_hospitals
 from server.laboratory import Laboratory, perform
 from server.launch import Launch, launch
 from study.defaults import build, read_settings

@@ -172,7 +172,8 @@ def describe(found: dict, options: argparse.Namespace) -> str:
     seeds = range(1, options.seeds + 1)
     lines = ["# Synthetic stays beside real ones", ""]
     lines += [
-        f"`python benchmarks/series.py DATA --seeds {options.seeds}`: YAIB's length-of-stay cohort of the eICU demo,"
+        f"`python benchmarks/series.py DATA --seeds {options.seeds} --generators {' '.join(options.generators)}`:",
+        "YAIB's length-of-stay cohort of the eICU demo,",
     ]
     lines += [
         f"{len(RANGES)} variables over {HOURS} hours; mean over seeds, each another split and fit, and their range."
@@ -196,7 +197,7 @@ def describe(found: dict, options: argparse.Namespace) -> str:
         lines.append(f"| {number} | {' | '.join(spread(each) for each in values)} |")
     took = [f"{name} {spread([found[name, seed]['seconds'] for seed in seeds], digits=0)}" for name in names[:-1]]
     lines += ["", f"Processor seconds of a fit: {'; '.join(took)}."]
-    return "\n".join([*lines, "", "![distributions and trajectories, real and synthetic](series.png)", ""])
+    return "\n".join([*lines, "", "![distributions and hours, real and synthetic](series.png)", ""])
 
 
 def spread(values: list[float], *, digits: int = 3) -> str:
@@ -205,7 +206,7 @@ def spread(values: list[float], *, digits: int = 3) -> str:
 
 
 def draw(options: argparse.Namespace, file: Path) -> None:
-    """Densities of patients' means above, a few stays below; the first seed."""
+    """Densities of values and of patients' means, and what the hours of all are like; the first seed, and no stay."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -226,14 +227,13 @@ def draw(options: argparse.Namespace, file: Path) -> None:
             style = {"bins": np.linspace(low, high, 40), "density": True, "histtype": "step", "label": name}
             axes[0, place].hist(values[~np.isnan(values)], **style)
             axes[1, place].hist(np.nanmean(seen, axis=1), **style)
+            middle = np.nanmedian(values, axis=0)
+            (line,) = axes[2, place].plot(middle, lw=1.2)
+            lower, upper = np.nanquantile(values, [0.1, 0.9], axis=0)
+            axes[2, place].fill_between(range(HOURS), lower, upper, color=line.get_color(), alpha=0.2, lw=0)
         axes[0, place].set_title(variable)
-        for name, color in (("real", "C0"), (OURS, "C1")):
-            for stay in cohorts[name].cells[cohorts[name].lengths == HOURS][:6, :, f]:
-                there = ~np.isnan(stay)
-                axes[2, place].plot(np.flatnonzero(there), stay[there], color=color, lw=0.8, alpha=0.8)
-        axes[2, place].set_ylim(low, high)
         axes[2, place].set_xlabel("hour")
-    for row, label in enumerate(("hourly values", "patients' means", "six stays of each")):
+    for row, label in enumerate(("hourly values", "patients' means", "median, 10 to 90 %")):
         axes[row, 0].set_ylabel(label)
     axes[0, 0].legend(fontsize=7)
     figure.savefig(file, dpi=80)

@@ -41,7 +41,7 @@ def locate(study: Study, node_config: Mapping[str, Value]) -> Hospital:
 
     Raises:
         PolicyRefusal: there is no hospital for this node, or its policy cannot be read.
-        clinical.events.ProfileError: the folder is not a hospital.
+        clinical.profile.ProfileError: the folder is not a hospital.
     """
     path = Path(str(node_config["data"])) if "data" in node_config else _partition(study, node_config)
     name = _name(study, path)

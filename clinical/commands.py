@@ -81,7 +81,7 @@ def partition(
 @app.command()
 def merge(network: Where, out: Out) -> None:
     """Bring the hospitals of NETWORK together into one at OUT, keeping sites and splits."""
-    from clinical.events import list_hospitals
+    from clinical.networks import list_hospitals
     from clinical.partition import merge_hospitals
 
     manifest = merge_hospitals(list_hospitals(network), out)
@@ -117,7 +117,7 @@ def embed(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Embed the notes of the hospital or network at PATH ahead of a study, each text once."""
-    from clinical.events import list_hospitals
+    from clinical.networks import list_hospitals
     from clinical.notes import embed_notes, load_encoder
     from clinical.tasks.coding import read_documents
 

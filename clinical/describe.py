@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clinical.events import list_hospitals, read_manifest, read_splits, scan_events
+from clinical.events import read_manifest, read_splits, scan_events
 from clinical.merge import code_titles
+from clinical.networks import list_hospitals
 from clinical.profile import NOTE_PREFIX, PREFIX_OF_SYSTEM, SPLITS, ProfileError
 from clinical.sources.receipt import RECEIPT_PATH, TIMES_ASSUMED
 

@@ -32,7 +32,7 @@ def label(
     --replace is given.
     """
     from clinical.cohorts.derivation import derive_labels, list_derivable
-    from clinical.events import list_hospitals
+    from clinical.networks import list_hospitals
 
     hospitals = list_hospitals(path)
     if only_list:

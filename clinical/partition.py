@@ -21,9 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clinical.events import HospitalWriter, list_hospitals, scan_events, write_splits
+from clinical.events import HospitalWriter, scan_events, write_splits
 from clinical.labels import list_labels, read_labels, write_labels
 from clinical.merge import code_titles, describe_sources, labels_of, merge_hospitals, renumber_sites
+from clinical.networks import list_hospitals
 from clinical.profile import EVENT_SCHEMA, PREFIX_OF_SYSTEM
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ def found_site(
     Raises:
         FileExistsError: the folder is in use.
         ValueError: an argument is none, or the coordinator needs a certificate.
-        clinical.events.ProfileError: the data are no hospital.
+        clinical.profile.ProfileError: the data are no hospital.
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

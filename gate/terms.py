@@ -59,7 +59,7 @@ def read_rules(site: Site) -> Rules:
     Raises:
         PolicyRefusal: one of them is missing or cannot be read.
         clinical.chain.ChainBroken: the approvals do not verify.
-        clinical.events.ProfileError: the site's data are no hospital.
+        clinical.profile.ProfileError: the site's data are no hospital.
     """
     from clinical.events import ProfileError
     from synth.hospital_table import hospital_name

@@ -156,7 +156,7 @@ def _rows(arms: Sequence[str], found: Seeds, metrics: Sequence[str]) -> Iterable
 
 
 def _hospitals(comparison: Comparison, study: Study) -> list[Path]:
-    from clinical.events import list_hospitals
+    from clinical.networks import list_hospitals
     from clinical.simulation import simulate_network
 
     if comparison.network is not None:

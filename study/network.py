@@ -14,9 +14,9 @@ def network_hospitals(study: Study, network: Path) -> list[Path]:
     """List the hospitals of a network in natural order: those with records, or for a synthesis those with a table.
 
     Raises:
-        clinical.events.ProfileError: there is none, or half a one.
+        clinical.profile.ProfileError: there is none, or half a one.
     """
-    from clinical.events import list_hospitals
+    from clinical.networks import list_hospitals
 
     if not study.synthesises:
         return list_hospitals(network)

@@ -11,89 +11,26 @@ import difflib
 import functools
 import hashlib
 import json
-import math
 import re
-import tomllib
 import typing
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from clinical.features.form import Form
 from clinical.tasks import SYNTHESIS, family_of
+from study.limits import Choice, Count, Name, Named, NotNegative, Positive, ProtocolError, Range
+from study.synthesis import Synthesis  # noqa: TC001  # the hints of Study are resolved at run time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from synth.federated import Tree
-    from synth.spec import TableSpec
+
+__all__ = ["ProtocolError", "Study", "Value", "parse"]
 
 Value = bool | int | float | str
 
 _CREDENTIALS = re.compile(r"://[^/@]*:[^/@]*@|[?&]password=")
-
-
-class ProtocolError(ValueError):
-    """The study as written cannot be run; the message names the key, its value and what would be right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """An interval a number must lie in; open ends exclude the bound."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    low_open: bool = False
-    high_open: bool = False
-
-    def admits(self, value: float) -> bool:
-        """Tell whether ``value`` lies in the interval."""
-        above = value > self.low if self.low_open else value >= self.low
-        below = value < self.high if self.high_open else value <= self.high
-        return above and below and math.isfinite(value)
-
-    def __str__(self) -> str:
-        """Say the interval in words."""
-        parts = []
-        if self.low > -math.inf:
-            parts.append(f"{'above' if self.low_open else 'at least'} {self.low:g}")
-        if self.high < math.inf:
-            parts.append(f"{'below' if self.high_open else 'at most'} {self.high:g}")
-        return " and ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The words a text key may hold."""
-
-    words: tuple[str, ...]
-
-    def admits(self, value: str) -> bool:
-        """Tell whether ``value`` is one of the words."""
-        return value in self.words
-
-    def __str__(self) -> str:
-        """Say the words."""
-        return "one of " + ", ".join(self.words)
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A text that must not be empty."""
-
-    def admits(self, value: str) -> bool:
-        """Tell whether ``value`` has a visible character."""
-        return bool(value.strip())
-
-    def __str__(self) -> str:
-        """Say what is asked."""
-        return "a name, not empty"
-
-
-Count = Annotated[int, Range(low=1)]
-Fraction = Annotated[float, Range(0, 1)]
-Positive = Annotated[float, Range(low=0, low_open=True)]
-NotNegative = Annotated[float, Range(low=0)]
-Name = Annotated[str, Named()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,44 +178,6 @@ class Privacy:
     def covers_releases(self) -> bool:
         """Whether counts and metrics leave with noise and are charged, as updates are."""
         return self.releases_epsilon > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Synthesis:
-    """Which rows are made of the hospitals' tables; only task.name = "synthesis" reads it."""
-
-    generator: Annotated[str, Choice(("marginals", "dp-gan"))]
-    specification: str  # the confirmed specification of every hospital's table, as TOML
-    rows: Count  # of the cohort
-    patient_rows: Count  # rows of one patient that count, each one over this number
-    tree: Annotated[str, Choice(("measured", "target"))]  # of the marginals: see `synth.federated`
-    bins: Annotated[int, Range(2, 1024)]  # of a bounded column with more values
-    merge_below: NotNegative  # codes with less than so many deviations of noise are merged
-
-    @property
-    def spec(self) -> TableSpec:
-        """The specification, read.
-
-        Raises:
-            ProtocolError: it is no TOML, no specification, or not confirmed.
-        """
-        return _specification(self.specification)
-
-
-@functools.lru_cache(maxsize=16)
-def _specification(text: str) -> TableSpec:
-    from synth.spec import SpecError, spec_from
-
-    try:
-        spec = spec_from(tomllib.loads(text))
-        spec.require_confirmed()
-    except tomllib.TOMLDecodeError as fault:
-        raise ProtocolError(
-            f"synthesis.specification is no TOML ({fault}): a study file may name spec.toml, whose text is then read"
-        ) from None
-    except SpecError as fault:
-        raise ProtocolError(f"synthesis.specification: {fault}") from None
-    return spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def hospital_name(folder: Path) -> str:
     """Return the hospital's name: as its records say, or as its folder is called.
 
     Raises:
-        clinical.events.ProfileError: the folder has neither a table nor records that say it.
+        clinical.profile.ProfileError: the folder has neither a table nor records that say it.
     """
     from meds import schema as meds
 

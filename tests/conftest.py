@@ -24,7 +24,7 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def network(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    from clinical.events import list_hospitals
+    from clinical.networks import list_hospitals
     from clinical.simulation import simulate_network
     from clinical.site_policy import SIMULATED_POLICY
 
@@ -51,7 +51,7 @@ class Consortium:
     """Hospitals on disk, and runs of studies over them in this process."""
 
     def __init__(self, folder: Path, runs: Path) -> None:
-        from clinical.events import list_hospitals
+        from clinical.networks import list_hospitals
 
         self.hospitals = list_hospitals(folder)
         self.runs = runs

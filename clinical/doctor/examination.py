@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clinical.doctor import CHECKS
 from clinical.doctor.findings import SEVERITIES, Check, Count, Finding, add_counts
 from clinical.doctor.hospital import Hospital, SiteTerms
-from clinical.events import list_hospitals
+from clinical.networks import list_hospitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

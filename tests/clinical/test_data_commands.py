@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from clinical.events import list_hospitals, read_splits
+from clinical.events import read_splits
+from clinical.networks import list_hospitals
 from clinical.site_policy import DEFAULT_POLICY, SIMULATED_POLICY
 
 ROOT = Path(__file__).parents[2]

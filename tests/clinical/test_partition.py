@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clinical.events import list_hospitals, read_events, read_manifest, read_splits, write_hospital, write_splits
+from clinical.events import read_events, read_manifest, read_splits, write_hospital, write_splits
 from clinical.merge import renumber_sites
+from clinical.networks import list_hospitals
 from clinical.partition import METHODS, PartitionError, merge_hospitals, partition_hospital, split_hospital
 
 START = datetime(2150, 1, 1)  # noqa: DTZ001 - event times are naive by the profile

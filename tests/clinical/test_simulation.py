@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from clinical.codes import is_known, normalise, title, translate_icd9
-from clinical.events import ProfileError, list_hospitals, read_events, read_manifest, read_splits, scan_events
+from clinical.events import ProfileError, read_events, read_manifest, read_splits, scan_events
+from clinical.networks import list_hospitals
 from clinical.simulation import simulate_network
 from clinical.simulation.character import draw_character
 from clinical.simulation.medicine import load_medicine

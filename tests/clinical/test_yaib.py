@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clinical.events import ProfileError, list_hospitals, read_events, read_splits
+from clinical.events import ProfileError, read_events, read_splits
 from clinical.features.hourly import read_stays
 from clinical.labels import list_labels
 from clinical.merge import merge_hospitals
+from clinical.networks import list_hospitals
 from clinical.partition import partition_hospital
 from clinical.sources.yaib import TASK_OF_FOLDER, ingest_yaib
 from clinical.tasks.prediction import PREDICTION_TASKS

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from clinical.asking.discharges import read_discharges, read_rows
 from clinical.code_groups import group_title, list_groups
 from clinical.cohorts.derivation import derive_labels
-from clinical.events import ProfileError, list_hospitals, write_splits
+from clinical.events import ProfileError, write_splits
 from clinical.features.form import Form
 from clinical.labels import CODE_LABEL_SCHEMA, read_labels, write_labels
+from clinical.networks import list_hospitals
 from clinical.site_policy import SIMULATED_POLICY
 from clinical.tasks import NEXT_DIAGNOSIS
 from privacy.ledger import Ledger

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clinical.chain import read_chain
-from clinical.events import list_hospitals
+from clinical.networks import list_hospitals
 from gate.site import gate_process, read_site
 from tests.gate.flower import Stand, copy_application
 from tests.intensive_care import intensive_network

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clients.policy import PolicyRefusal, read_policy
 from clients.replies import put_arrays, put_facts, verdict
-from clinical.events import list_hospitals
+from clinical.networks import list_hospitals
 from clinical.site_policy import DEFAULT_POLICY, SIMULATED_POLICY
 from gate.border import EgressRefusal, Question
 from gate.egress import Limits, inspect, read_limits

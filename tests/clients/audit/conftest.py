@@ -48,7 +48,8 @@ def clinics(tmp_path_factory: pytest.TempPathFactory, short_encoder: Path) -> li
     """Three hospitals, half of whose patients are in the training split; embedded once."""
     from clients import cohort
     from clients.hospital import locate
-    from clinical.events import list_hospitals, read_splits, write_splits
+    from clinical.events import read_splits, write_splits
+    from clinical.networks import list_hospitals
     from clinical.simulation import simulate_network
     from clinical.site_policy import SIMULATED_POLICY
 

@@ -15,8 +15,9 @@ import pytest
 from clients.audit.pool import gather
 from clients.audit.references import Order, train_references
 from clients.audit.subject import find_hospitals, read_run
-from clinical.events import list_hospitals, read_splits, write_splits
+from clinical.events import read_splits, write_splits
 from clinical.labels import read_labels, write_labels
+from clinical.networks import list_hospitals
 from privacy.audits.threads import one_thread
 from tests.conftest import Consortium
 from tests.intensive_care import intensive_network

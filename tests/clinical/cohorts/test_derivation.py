@@ -7,9 +7,10 @@ import pytest
 
 from clinical.cohorts import LABELLERS
 from clinical.cohorts.derivation import derive_labels, find_obstacles, label_shards
-from clinical.events import HospitalWriter, ProfileError, list_hospitals
+from clinical.events import HospitalWriter, ProfileError
 from clinical.labels import list_labels, read_code_labels, read_labels, select_patients, write_labels
 from clinical.merge import merge_hospitals
+from clinical.networks import list_hospitals
 from clinical.partition import partition_hospital, split_hospital
 from clinical.sources.receipt import TIMES_ASSUMED
 from clinical.tasks import NEXT_DIAGNOSIS, TASKS, asks_about_admissions
