@@ -17,7 +17,6 @@ from clinical.events import (
     HospitalWriter,
     ProfileError,
     check_table,
-    list_hospitals,
     read_events,
     read_manifest,
     read_splits,
@@ -25,6 +24,7 @@ from clinical.events import (
     write_hospital,
     write_splits,
 )
+from clinical.networks import list_hospitals
 from clinical.shards import write_shard
 
 START = datetime(2150, 1, 1)  # noqa: DTZ001 - event times are naive by the profile
