@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clinical.progress import show_bytes, show_progress
-from clinical.site_policy import write_default_policy
+from clinical.sources.receipt_view import finish_notes, finish_tables
 from clinical.sources.standard_commands import ingest_fhir, ingest_meds, ingest_omop, ingest_yaib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from clinical.sources.cells import DateOrder
     from clinical.sources.eicu_stays import Sites
     from clinical.sources.intake import TableOptions
-    from clinical.sources.receipt import IngestReport, TablesReport
-
-__all__ = ["finish_tables", "ingest_app"]
 
 ingest_app = typer.Typer(help="Bring real records into a hospital folder.", no_args_is_help=True)
 STANDARDS = (("omop", ingest_omop), ("fhir", ingest_fhir), ("meds", ingest_meds), ("yaib", ingest_yaib))
@@ -109,10 +104,7 @@ def ingest_coded_notes(
     )
     with show_progress("reading documents") as advance:
         report = ingest_notes(src, out, options=options, site_id=site_id, seed=seed, progress=advance)
-    write_default_policy(out, simulated=False)
-    for line in _note_lines(report):
-        typer.echo(line)
-    typer.echo(f"Written to {out}; every refused row is named in {out / 'metadata' / 'ingest.json'}")
+    finish_notes(report, out)
 
 
 @ingest_app.command("mimic-iv")
@@ -195,48 +187,3 @@ def _options(site_id: str, *, seed: int, encoding: str, dates: str) -> TableOpti
     from clinical.sources.intake import TableOptions
 
     return TableOptions(site_id=site_id, seed=seed, encoding=encoding, dates=cast("DateOrder", dates))
-
-
-def finish_tables(report: TablesReport, out: Path) -> None:
-    """Give the hospital its default policy and tell what became of the rows."""
-    write_default_policy(out, simulated=False)
-    for line in _table_lines(report):
-        typer.echo(line)
-    typer.echo(f"Written to {out}; every refused row is counted in {out / 'metadata' / 'ingest.json'}")
-
-
-def _table_lines(report: TablesReport) -> Iterator[str]:
-    """Word the receipt of tables for the terminal: counts only."""
-    for table, rows in report.tables.items():
-        why = "; ".join(f"{number:,} {reason}" for reason, number in rows.refused.items())
-        refused = f"{rows.read - rows.kept:,} refused" + (f": {why}" if why else "")
-        events = report.events.get(table, 0)
-        yield f"{table}: {rows.read:,} rows read, {rows.kept:,} kept ({events:,} events), {refused}"
-    yield f"{report.patients:,} patients; times {report.times}"
-    for table, repairs in report.repaired.items():
-        yield f"{table}: " + "; ".join(f"{number:,} rows with {what}" for what, number in repairs.items())
-    if report.missing:
-        yield f"not there: {', '.join(report.missing)}"
-    if report.unused:
-        yield f"there and not used: {', '.join(report.unused)}"
-    if report.unknown_codes:
-        yield f"{report.unknown_codes:,} events have a diagnosis or procedure code that is in no release (kept)"
-
-
-def _note_lines(report: IngestReport) -> Iterator[str]:
-    """Word the receipt of notes for the terminal: counts only, no identifier."""
-    for name, rows in (("documents", report.notes), ("code entries", report.codes)):
-        why = "; ".join(f"{number} {reason}" for reason, number in rows.refused.items())
-        refused = f"{rows.read - rows.kept:,} refused" + (f": {why}" if why else "")
-        yield f"{rows.read:,} {name} read, {rows.kept:,} kept, {refused}"
-    yield f"{report.patients} patients; times {report.times}"
-    if report.notes_without_codes:
-        yield f"{len(report.notes_without_codes)} notes have no code (kept)"
-    if report.codes_without_note:
-        yield f"{len(report.codes_without_note)} documents have codes and no note (refused)"
-    if report.unknown_codes:
-        unknown = len(report.unknown_codes)
-        yield (
-            f"{unknown:,} of {unknown + report.known_codes:,} distinct codes are not "
-            "billable codes of the release (kept: categories, retired or local codes)"
-        )

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from clinical.progress import show_progress
+from clinical.sources.receipt_view import finish_tables
 
 __all__ = ["ingest_fhir", "ingest_meds", "ingest_omop", "ingest_yaib"]
 
@@ -44,7 +45,6 @@ def ingest_omop(
     A database is only read, in one read-only transaction where it has those. Keep the password out of SRC: PostgreSQL
     takes it from PGPASSWORD or ~/.pgpass. Every refused row is counted in OUT/metadata/ingest.json.
     """
-    from clinical.sources.commands import finish_tables
     from clinical.sources.omop import ingest_omop as ingest
 
     with show_progress("reading rows") as advance:
@@ -67,7 +67,6 @@ def ingest_fhir(
     Times are taken as written and their offset dropped; a server that writes UTC needs --time-zone. Every refused
     resource is counted in OUT/metadata/ingest.json, with its line.
     """
-    from clinical.sources.commands import finish_tables
     from clinical.sources.fhir import ingest_fhir as ingest
 
     with show_progress("reading resources") as advance:
@@ -91,7 +90,6 @@ def ingest_meds(
     Codes are translated where their meaning is certain and otherwise kept; splits that the data set has are kept.
     Every refused row is counted in OUT/metadata/ingest.json.
     """
-    from clinical.sources.commands import finish_tables
     from clinical.sources.meds import ingest_meds as ingest
 
     with show_progress("reading rows") as advance:
@@ -116,7 +114,6 @@ def ingest_yaib(
     YAIB does not say whose a stay is: without --stays every stay counts as a patient. Every refused row is counted in
     OUT/metadata/ingest.json.
     """
-    from clinical.sources.commands import finish_tables
     from clinical.sources.yaib import ingest_yaib as ingest
 
     finish_tables(ingest(src, out, stays=stays, site_id=site_id, seed=seed), out)
