@@ -11,22 +11,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path  # Typer resolves annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from gate.cohort_judging import Books, Files, Judged
 
-    from privacy.ledger import Ledger
-    from synth.evidence import Evidence
-    from synth.gate import Judgement
-    from synth.releases import Releases
-    from synth.standing import Standing
-    from synth.thresholds import Thresholds
-
-Real = Annotated[Path, typer.Argument(metavar="TRAINING", help="The table the cohort was made from.")]
-Made = Annotated[Path, typer.Argument(metavar="SYNTHETIC", help="The cohort: .csv, .csv.gz or .parquet.")]
+Real = Annotated[Path, typer.Argument(metavar="TRAINING", help="What the cohort was made from: a table or a folder.")]
+Made = Annotated[
+    Path, typer.Argument(metavar="SYNTHETIC", help="The cohort: .csv, .csv.gz or .parquet, or a folder of several.")
+]
 Holdout = Annotated[Path, typer.Option(help="Other patients of the same draw, whom the generator never saw.")]
 Spec = Annotated[Path, typer.Option(help="The confirmed specification of all three.")]
 Limits = Annotated[Path | None, typer.Option(help="The site's thresholds in TOML; else the defaults.")]
@@ -40,33 +35,11 @@ Past = Annotated[Path | None, typer.Option("--releases", help="The folder of rel
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """What is judged."""
-
-    training: Path
-    synthetic: Path
-    holdout: Path
-    spec: Path
-    record: Path | None
-
-
-@dataclass(frozen=True, slots=True)
 class Hospital:
     """What a hospital knows and owns: where its ledger and its releases are; empty and None for nowhere."""
 
     ledger: str
     releases: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A judged cohort and what was read for it."""
-
-    training: pd.DataFrame
-    evidence: Evidence
-    standing: Standing
-    judgement: Judgement
-    record: dict[str, Any]
 
 
 def score(
@@ -86,20 +59,16 @@ def score(
 
     Exits 0 where the gate would release, 1 where it refuses and 3 where the evidence does not decide.
     """
+    from gate.cohort_judging import Files
     from synth.gate import EXIT_CODES
     from synth.record import text_of
 
     if output is not None and output.exists():
         raise FileExistsError(f"{output} exists: name another file")
-    if training.is_dir():
-        from synth.related_evidence import score_folders
-
-        found = score_folders((training, synthetic, holdout, spec), thresholds, seed, told=typer.echo)
-    else:
-        hospital = _hospital(site, ledger, releases)
-        with ExitStack() as opened:
-            books = _open(hospital, opened)
-            found = _judge(Files(training, synthetic, holdout, spec, record), books, thresholds, seed).record
+    hospital = _hospital(site, ledger, releases)
+    with ExitStack() as opened:
+        books = _books(hospital, opened)
+        found = _judge(Files(training, synthetic, holdout, spec, record), books, thresholds, seed).record
     if output is not None:
         output.write_text(text_of(found), encoding="utf-8")
     raise typer.Exit(EXIT_CODES[found["decision"]])
@@ -125,9 +94,9 @@ def release(
     With --site the package is signed with the site's release key, made when it is first needed. Exits 0 on release, 1
     where the cohort is refused and 3 where the evidence does not decide; nothing is written then.
     """
+    from gate.cohort_judging import Files
     from privacy.signatures import read_private_key, sign
     from reports.cohort import render
-    from synth.artefacts import PARQUET
     from synth.gate import EXIT_CODES
     from synth.package import write_package
 
@@ -142,10 +111,10 @@ def release(
         key, name = _release_key(site)
     private = read_private_key(key) if key else None
     with ExitStack() as opened:
-        books = _open(hospital, opened)
-        judged = _judge(Files(training, synthetic, holdout, spec, record), books, thresholds, seed)
-        past = books[1]
+        books = _books(hospital, opened)
+        past = books.releases
         assert past is not None
+        judged = _judge(Files(training, synthetic, holdout, spec, record), books, thresholds, seed)
 
         def sign_and_note(package: Path) -> None:
             at = datetime.now(UTC)
@@ -153,7 +122,7 @@ def release(
                 sign(package, private, name=name, at=at)
             past.record(
                 judged.training,
-                package / PARQUET,
+                judged.evidence.synthetic,
                 judged.evidence.spec,
                 claim=judged.standing.claim,
                 manifest=hashlib.sha256((package / "manifest.json").read_bytes()).hexdigest(),
@@ -161,8 +130,7 @@ def release(
             )
 
         if judged.judgement.decision == "release":
-            cohort = judged.evidence.synthetic
-            write_package(out, cohort, judged.evidence.spec, judged.record, draw=render, before=sign_and_note)
+            write_package(out, judged.sheets, judged.spec, judged.record, draw=render, before=sign_and_note)
             typer.echo(f"package: {out}{f', signed by {name}' if private else ', not signed'}")
     raise typer.Exit(EXIT_CODES[judged.judgement.decision])
 
@@ -223,47 +191,21 @@ def _release_key(folder: Path) -> tuple[Path, str]:
     return site.release_key, site.name
 
 
-def _open(hospital: Hospital, opened: ExitStack) -> tuple[Ledger | None, Releases | None]:
+def _books(hospital: Hospital, opened: ExitStack) -> Books:
     """Opens what there is of ledger and releases; no ledger is ever begun here."""
+    from gate.cohort_judging import Books
     from privacy.ledger import Ledger
     from synth.releases import Releases
 
     ledger = opened.enter_context(Ledger.open(hospital.ledger, create=False)) if hospital.ledger else None
-    return ledger, opened.enter_context(Releases.open(hospital.releases)) if hospital.releases else None
+    return Books(ledger, opened.enter_context(Releases.open(hospital.releases)) if hospital.releases else None)
 
 
-def _judge(files: Files, books: tuple[Ledger | None, Releases | None], thresholds: Path | None, seed: int) -> Judged:
-    """Reads everything, judges, and says what was found."""
+def _judge(files: Files, books: Books, thresholds: Path | None, seed: int) -> Judged:
     import numpy as np
 
-    from synth.claims import read_claim
-    from synth.evidence import gather
-    from synth.gate import judge
-    from synth.portrait import portray
-    from synth.record import Description, as_record
-    from synth.scores.fidelity import describe_fidelity
-    from synth.spec import read_spec
-    from synth.standing import look_up
-    from synth.tables import read_table
+    from gate.cohort_judging import judge_files
     from synth.thresholds import Thresholds, read_thresholds
 
-    limits: Thresholds = read_thresholds(thresholds) if thresholds else Thresholds()
-    spec = read_spec(files.spec)
-    training, holdout, synthetic = (read_table(path) for path in (files.training, files.holdout, files.synthetic))
-    evidence = gather(training, holdout, synthetic, spec)
-    claim = read_claim(files.synthetic, files.record)
-    standing = look_up(training, holdout, spec, claim, ledger=books[0], releases=books[1])
-    judging, describing = np.random.default_rng(seed).spawn(2)
-    judgement = judge(evidence, standing, limits, judging)
-    described = Description(
-        rows=len(evidence.synthetic),
-        fidelity=describe_fidelity(evidence, describing),
-        portrait=portray(evidence, smallest_cell=0 if claim else limits.smallest_cell),
-    )
-    for check in judgement.checks:
-        typer.echo(f"{check.name}: {check.verdict}{' (waived)' if check.waived else ''}")
-    for reason in judgement.reasons:
-        typer.echo(f"  {reason}")
-    typer.echo(f"the gate says: {judgement.decision}")
-    record = as_record(judgement, standing, limits, spec, described)
-    return Judged(training, evidence, standing, judgement, record)
+    limits = read_thresholds(thresholds) if thresholds else Thresholds()
+    return judge_files(files, books, limits, np.random.default_rng(seed), told=typer.echo)

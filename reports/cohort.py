@@ -12,6 +12,7 @@ from reports.cohort_charts import distribution_chart, pairs_chart
 from reports.cohort_page import STYLE, TEMPLATE
 from reports.page import STYLE as BASE
 from reports.page import environment
+from synth.record import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,14 +63,15 @@ def render(record: Record) -> str:
         headline=_headline(record),
         booked=_passed(record, "claim, ledger"),
         uncontradicted=_passed(record, "audited"),
-        captions=CAPTIONS,
+        captions={check["family"]: CAPTIONS.get(check["family"].partition(",")[0], "") for check in record["checks"]},
         pictures=list(_pictures(record)),
         columns=[
             {**column, "svg": distribution_chart(column["labels"], column["cohort"], column["training"])}
             for column in portrait["columns"]
         ],
         pairs=pairs_chart(names, portrait["pairs"]["cohort"], portrait["pairs"]["training"]) if few else None,
-        card=list(_card(record["specification"])),
+        size=size_of(record),
+        card=list(_cards(record["specification"])),
         rules=record["rules"],
     )
 
@@ -91,7 +93,7 @@ def ends_text(score: Record) -> str:
 def _headline(record: Record) -> str:
     claim = record["privacy"]["claim"]
     kind = "no differential privacy claimed" if claim is None else f"epsilon {claim['epsilon']:.3g} per {claim['unit']}"
-    return f"{record['rows']:,} rows, {kind}"
+    return f"{size_of(record)}, {kind}"
 
 
 def _passed(record: Record, beginning: str) -> bool:
@@ -135,8 +137,14 @@ def _bar(name: str, score: Record) -> Bar:
     return Bar(name, score["low"], score["value"], score["high"], marked=score["verdict"] == "fail")
 
 
+def _cards(spec: Record) -> Iterator[dict[str, Any]]:
+    """For each table its name, "" where it is the only one, and one row for each of its columns."""
+    for table in spec.get("tables", [spec]):
+        rows = list(_card(table))
+        yield {"table": table.get("name", ""), "rows": rows, "columns": len(rows)}
+
+
 def _card(spec: Record) -> Iterator[dict[str, str]]:
-    """One row for each column of the specification."""
     for column in spec["columns"]:
         name = column["name"]
         roles = {

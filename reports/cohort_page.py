@@ -18,14 +18,14 @@ td.name { text-align: left; } .key { display: inline-block; width: .8em; height:
 
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Synthetic cohort of {{ cohort.rows }} rows</title><style>{{ base|safe }}{{ style|safe }}</style></head><body>
+<title>Synthetic cohort: {{ size }}</title><style>{{ base|safe }}{{ style|safe }}</style></head><body>
 {% macro mark(verdict) %}{% if verdict == 'fail' %}<span class="bad">fail</span>{% elif verdict == 'inconclusive' %}<em>inconclusive</em>{% else %}{{ verdict }}{% endif %}{% endmacro %}
 {% macro table(scores, caption, judged) %}<div class="wide"><table><caption>{{ caption }}</caption><thead><tr><th scope="col">what</th>
 <th scope="col">value</th><th scope="col">95 % interval</th><th scope="col">baseline</th>{% if judged %}<th scope="col">verdict</th>{% endif %}<th scope="col" class="text">what stands behind it</th></tr></thead><tbody>
 {% for name, score in scores.items() %}<tr><th scope="row">{{ name }}</th><td>{{ score.value|number }}</td><td>{{ score|ends }}</td>
 <td>{{ score.baseline|number }}</td>{% if judged %}<td>{{ mark(score.verdict) }}</td>{% endif %}<td class="why">{{ score.reason if judged or score.reason != 'described, not judged' else '' }}</td></tr>
 {% endfor %}</tbody></table></div>{% endmacro %}
-<header><p class="soft">A synthetic cohort: {{ cohort.rows }} rows, {{ cohort.portrait.columns|length }} columns</p>
+<header><p class="soft">A synthetic cohort: {{ size }}, {{ card|sum(attribute='columns') }} columns</p>
 <h1>{{ headline }}</h1></header>
 <main>
 <div class="verdict {{ cohort.decision }}"><strong>{{ decision }}</strong>
@@ -61,7 +61,7 @@ with all the earlier ones{% endif %}.{% endif %} No row is a patient's: rows equ
 <p>A dot is what an attack reached, the line its 95 % interval; the dashed line is the most the site allows.</p>
 {% for picture in pictures %}<figure>{{ picture.svg }}<figcaption>{{ picture.caption }}</figcaption></figure>{% endfor %}
 {% for check in cohort.checks if check.scores %}<h3>{{ check.family }}: {{ mark(check.verdict) }}{{ ', waived by the site' if check.waived }}</h3>
-{{ table(check.scores, captions.get(check.family, ''), true) }}{% endfor %}
+{{ table(check.scores, captions[check.family], true) }}{% endfor %}
 
 <h2>What the cohort looks like</h2>
 <p><span class="key bars"></span>share of the cohort's rows{% if cohort.portrait.smallest_cell %}; <span class="key rings"></span>share of the patients it was learnt from, in cells
@@ -74,10 +74,10 @@ above it the patients{% endif %}.</figcaption></figure>{% endif %}
 {{ table(cohort.fidelity, 'A copy would have the highest; the baseline is what other patients of the same draw reach', false) }}
 
 <h2>Data card</h2>
-<div class="wide"><table><caption>What is public of each column; generators and checks knew nothing else of it</caption><thead><tr><th scope="col">column</th><th scope="col">kind</th>
+{% for each in card %}<div class="wide"><table><caption>{{ each.table ~ ': what' if each.table else 'What' }} is public of each column; generators and checks knew nothing else of it</caption><thead><tr><th scope="col">column</th><th scope="col">kind</th>
 <th scope="col" class="text">values</th><th scope="col">missing</th><th scope="col" class="text">role</th></tr></thead><tbody>
-{% for row in card %}<tr><th scope="row">{{ row.name }}</th><td>{{ row.kind }}</td><td class="why">{{ row['values'] }}</td><td>{{ row.missing }}</td><td class="name">{{ row.role }}</td></tr>{% endfor %}
-</tbody></table></div>
+{% for row in each.rows %}<tr><th scope="row">{{ row.name }}</th><td>{{ row.kind }}</td><td class="why">{{ row['values'] }}</td><td>{{ row.missing }}</td><td class="name">{{ row.role }}</td></tr>{% endfor %}
+</tbody></table></div>{% endfor %}
 {% if rules %}<h3>Rules every row obeys</h3><ul>{% for rule in rules %}<li>{{ rule }}</li>{% endfor %}</ul>{% endif %}
 <h3>Use</h3>
 <ul><li>Made for developing and comparing methods, teaching, and planning studies; not for conclusions about patients without checking them on real records.</li>

@@ -20,17 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 from privacy import manifest
 from synth.record import render_card, text_of
+from synth.relations import related_from
+from synth.sheets import layouts, read_sheet
 from synth.spec import spec_from
-from synth.tables import read_table, typed_table, write_rows
+from synth.tables import read_table, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    import pandas as pd
-
+    from synth.relations import RelatedSpec
+    from synth.sheets import Sheet
     from synth.spec import TableSpec
 
-PARQUET, CSV, RECORD, CARD, PAGE = FILES = ("rows.parquet", "rows.csv", "cohort.json", "card.md", "cohort.html")
+RECORD, CARD, PAGE = WORDS = ("cohort.json", "card.md", "cohort.html")
 _PATHS = re.compile(
     r"(?<![\w.<])(?:/(?:home|root|Users|tmp|var|mnt|srv|opt|media|data|work)/[\w.-]+|[A-Za-z]:\\{1,2}[\w.-]+)"
 )
@@ -42,13 +44,20 @@ class ArtefactFound(ValueError):
     """The package holds something that is no row of the cohort; nothing was released."""
 
 
-def scan(folder: Path, cohort: pd.DataFrame, spec: TableSpec, record: dict[str, Any], page: str) -> None:
+def files_of(spec: TableSpec | RelatedSpec) -> tuple[str, ...]:
+    """Returns the names of a package's files: two for each table, and the words about them."""
+    return (*(file for layout in layouts(spec) for file in layout.files), *WORDS)
+
+
+def scan(
+    folder: Path, sheets: Sequence[Sheet], spec: TableSpec | RelatedSpec, record: dict[str, Any], page: str
+) -> None:
     """Looks for anything in a package that is not the cohort's rows or the words about them.
 
     Args:
         folder: the package before its manifest.
-        cohort: the rows that are to leave, typed.
-        spec: of the table.
+        sheets: the tables that are to leave.
+        spec: of all of them.
         record: of the judgement.
         page: the record drawn as HTML.
 
@@ -62,10 +71,12 @@ def scan(folder: Path, cohort: pd.DataFrame, spec: TableSpec, record: dict[str, 
     inspect(folder, spec)
     with tempfile.TemporaryDirectory() as scratch:
         again = Path(scratch)
-        write_rows(cohort[list(spec.names)].reset_index(drop=True), again / PARQUET, again / CSV)
-        for name in (PARQUET, CSV):
-            if (folder / name).read_bytes() != (again / name).read_bytes():
-                raise ArtefactFound(f"{name} has other bytes than the cohort's rows give")
+        for sheet in sheets:
+            parquet, csv = sheet.layout.files
+            write_rows(sheet.rows, again / parquet, again / csv)
+            for name in (parquet, csv):
+                if (folder / name).read_bytes() != (again / name).read_bytes():
+                    raise ArtefactFound(f"{name} has other bytes than the cohort's rows give")
     for name, text in ((RECORD, text_of(record)), (CARD, render_card(record)), (PAGE, page)):
         if (folder / name).read_bytes() != text.encode():
             raise ArtefactFound(f"{name} has other bytes than the judgement gives")
@@ -73,34 +84,40 @@ def scan(folder: Path, cohort: pd.DataFrame, spec: TableSpec, record: dict[str, 
         raise ArtefactFound(f"{RECORD} names {named}")
 
 
-def inspect(folder: Path, spec: TableSpec) -> None:
+def inspect(folder: Path, spec: TableSpec | RelatedSpec) -> None:
     """Looks at a package without knowing how it was made, as whoever receives it can.
 
     Args:
         folder: the package, with or without manifest and signatures.
-        spec: of the table.
+        spec: of its tables.
 
     Raises:
-        ArtefactFound: a file too many or too few, a column too many, metadata, statistics or an index in the parquet
-            file, a cell the specification does not allow, or two files that do not hold the same rows.
+        ArtefactFound: a file too many or too few, a column too many, metadata, statistics or an index in a parquet
+            file, a cell the specification does not allow, a row that belongs to no patient, or two files of one table
+            that do not hold the same rows.
     """
     found = set(manifest.checksum(folder))
-    if odd := sorted(found ^ set(FILES)):
+    if odd := sorted(found ^ set(files_of(spec))):
         raise ArtefactFound(f"{odd[0]} is {'not part of' if odd[0] in found else 'missing in'} a package")
-    _inspect_parquet(folder / PARQUET)
-    tables = []
-    for name in (PARQUET, CSV):
-        table = read_table(folder / name)
-        if tuple(table.columns) != spec.names:
-            raise ArtefactFound(f"{name} has other columns than the specification")
-        tables.append(typed_table(table, spec))
-        if (tables[-1].isna() & ~table.isna()).to_numpy().any():
-            raise ArtefactFound(f"{name} holds a cell that the specification does not allow")
-    if not tables[0].equals(tables[1]):
-        raise ArtefactFound(f"{PARQUET} and {CSV} hold different rows")
+    patients = 0
+    for layout in layouts(spec):
+        parquet, csv = layout.files
+        _inspect_parquet(folder / parquet)
+        tables = []
+        for name in (parquet, csv):
+            try:
+                tables.append(read_sheet(read_table(folder / name), layout))
+            except ValueError as problem:
+                raise ArtefactFound(f"{name} {problem}") from None
+        if not tables[0].equals(tables[1]):
+            raise ArtefactFound(f"{parquet} and {csv} hold different rows")
+        if layout.each_once:
+            patients = len(tables[0])
+        elif layout.key and len(tables[0]) and tables[0][layout.key].iloc[-1] > patients:
+            raise ArtefactFound(f"{parquet} holds rows of no patient")
 
 
-def packaged_spec(folder: Path) -> TableSpec:
+def packaged_spec(folder: Path) -> TableSpec | RelatedSpec:
     """Reads the specification out of a package's record.
 
     Raises:
@@ -108,13 +125,19 @@ def packaged_spec(folder: Path) -> TableSpec:
     """
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))["specification"]
-        dates = {column["name"] for column in content["columns"] if column["kind"] == "date"}
-        for entry in [*content["columns"], *content.get("rules", [])]:
-            if {entry.get("name"), entry.get("column")} & dates:
-                entry |= {end: date.fromisoformat(entry[end]) for end in ("low", "high") if end in entry}
-        return spec_from(content)
+        for table in content.get("tables", [content]):
+            _read_dates(table)
+        return related_from(content, RECORD) if "tables" in content else spec_from(content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ArtefactFound(f"{RECORD} is missing or holds no specification") from None
+
+
+def _read_dates(table: dict[str, Any]) -> None:
+    """Makes dates again of bounds that JSON holds as texts."""
+    dates = {column["name"] for column in table["columns"] if column["kind"] == "date"}
+    for entry in [*table["columns"], *table.get("rules", [])]:
+        if {entry.get("name"), entry.get("column")} & dates:
+            entry |= {end: date.fromisoformat(entry[end]) for end in ("low", "high") if end in entry}
 
 
 def _inspect_parquet(path: Path) -> None:
@@ -131,9 +154,12 @@ def _inspect_parquet(path: Path) -> None:
                 raise ArtefactFound(f"{path.name} carries statistics beside its rows")
 
 
-def _names_in(text: str, spec: TableSpec) -> Iterator[str]:
+def _names_in(text: str, spec: TableSpec | RelatedSpec) -> Iterator[str]:
     """Says what in a text points at a place or a person here; words of the specification are public."""
-    public = " ".join([*spec.names, *(category for column in spec.columns for category in column.categories)])
+    tables = layouts(spec)
+    columns = [column for layout in tables for column in layout.spec.columns]
+    words = [*(layout.name for layout in tables), *(column.name for column in columns)]
+    public = " ".join([*words, *(category for column in columns for category in column.categories)])
     for what, pattern in (("a folder", _PATHS), ("an address", _ADDRESS)):
         if any(found.group() not in public for found in pattern.finditer(text)):
             yield what

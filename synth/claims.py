@@ -23,6 +23,7 @@ from synth.scores.score import Score, not_computed
 from synth.synthesis import FORMAT, RECORD
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from privacy.audits.record import Verdict
@@ -61,11 +62,11 @@ class Claim:
         return PoissonGaussian(stated.sampling_rate, stated.noise_multiplier, stated.steps)
 
 
-def read_claim(cohort: Path, record: Path | None = None) -> Claim | None:
+def read_claim(cohort: Sequence[Path], record: Path | None = None) -> Claim | None:
     """Reads what a cohort claims.
 
     Args:
-        cohort: the file of its rows.
+        cohort: the files of its rows, in one folder.
         record: the record; None looks for it beside the rows.
 
     Returns:
@@ -75,7 +76,7 @@ def read_claim(cohort: Path, record: Path | None = None) -> Claim | None:
         ValueError: the record is none of a cohort.
         OSError: a record that was named cannot be read.
     """
-    place = record or cohort.parent / RECORD
+    place = record or cohort[0].parent / RECORD
     if record is None and not place.is_file():
         return None
     try:
@@ -90,7 +91,7 @@ def read_claim(cohort: Path, record: Path | None = None) -> Claim | None:
         raise ValueError(f"{place.name} is no record of the format {FORMAT}: fit the cohort again")
     if statement.epsilon is None:
         return None
-    matches = hashlib.sha256(cohort.read_bytes()).hexdigest() in hashes
+    matches = all(hashlib.sha256(file.read_bytes()).hexdigest() in hashes for file in cohort)
     return Claim(statement, run, plan, specification, of_these_rows=matches)
 
 

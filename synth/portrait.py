@@ -21,7 +21,7 @@ from synth.scores.fidelity import association, part_cells, part_cuts
 from synth.tables import as_days
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from numpy.typing import NDArray
 
@@ -35,12 +35,13 @@ _BINS = 12
 _MOST_CATEGORIES = 12  # the cohort's most frequent; the others are one cell
 
 
-def portray(evidence: Evidence, *, smallest_cell: int) -> dict[str, Any]:
+def portray(evidence: Evidence, *, smallest_cell: int, shown: Collection[str] | None = None) -> dict[str, Any]:
     """Describes a cohort's columns and pairs of columns.
 
     Args:
         evidence: the three tables.
         smallest_cell: fewest training patients in a cell that leaves; 0 lets none leave.
+        shown: names of the columns that are described; None for all.
 
     Returns:
         "columns": for each its name, kind, the labels of its cells, the share of synthetic rows in each, and the share
@@ -48,12 +49,14 @@ def portray(evidence: Evidence, *, smallest_cell: int) -> dict[str, Any]:
         columns of the cohort, by their positions, and of the training table where cells may leave.
     """
     T = len(evidence.training)
-    real, made = evidence.real_rows[:T], evidence.synthetic_rows
+    chosen = [f for f, name in enumerate(evidence.spec.names) if shown is None or name in shown]
+    real, made = evidence.real_rows[:T, chosen], evidence.synthetic_rows[:, chosen]
+    described = [evidence.spec.columns[f] for f in chosen]
     columns = [
         _column(column, made[:, f], real[:, f] if smallest_cell else None, smallest_cell)
-        for f, column in enumerate(evidence.spec.columns)
+        for f, column in enumerate(described)
     ]
-    numeric = np.array([column.kind in BOUNDED for column in evidence.spec.columns])
+    numeric = np.array([column.kind in BOUNDED for column in described])
     cuts = part_cuts(made, numeric)
     return {
         "smallest_cell": smallest_cell,

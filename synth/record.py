@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from synth.relations import RelatedSpec, related_to, rules_of
 from synth.scores.score import finite
 from synth.spec import spec_to
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from synth.standing import Standing
     from synth.thresholds import Thresholds
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +31,22 @@ class Description:
     """What is shown of a cohort and not judged.
 
     Attributes:
-        rows: how many.
+        rows: how many, by table; the patients' own first.
         fidelity: scores by name.
         portrait: as `synth.portrait.portray` returns it.
     """
 
-    rows: int
+    rows: Mapping[str, int]
     fidelity: Mapping[str, Score]
     portrait: Mapping[str, Any]
 
 
 def as_record(
-    judgement: Judgement, standing: Standing, thresholds: Thresholds, spec: TableSpec, described: Description
+    judgement: Judgement,
+    standing: Standing,
+    thresholds: Thresholds,
+    spec: TableSpec | RelatedSpec,
+    described: Description,
 ) -> dict[str, Any]:
     """Writes a judgement as plain JSON values: verdicts and numbers over the cohort, no row and no cell.
 
@@ -49,15 +54,19 @@ def as_record(
         judgement: of the cohort.
         standing: what it claims.
         thresholds: it was held to.
-        spec: of the table; public by declaration.
+        spec: of the table, or of all tables; public by declaration.
         described: what is shown beside.
     """
+    if isinstance(spec, RelatedSpec):
+        written, rules = related_to(spec), rules_of(spec)
+    else:
+        written, rules = spec_to(spec), [str(rule) for rule in spec.rules]
     return {
         "format": FORMAT,
         "kind": "synthetic cohort",
         "decision": judgement.decision,
         "reasons": list(judgement.reasons),
-        "rows": described.rows,
+        "rows": dict(described.rows),
         "privacy": _privacy(standing),
         "checks": [
             {
@@ -72,14 +81,22 @@ def as_record(
         "fidelity": {name: _plain(asdict(score)) for name, score in described.fidelity.items()},
         "portrait": dict(described.portrait),
         "thresholds": asdict(thresholds) | {"groups": list(thresholds.groups), "waived": list(thresholds.waived)},
-        "specification": json.loads(json.dumps(spec_to(spec), default=str)),
-        "rules": [str(rule) for rule in spec.rules],
+        "specification": json.loads(json.dumps(written, default=str)),
+        "rules": rules,
     }
 
 
 def text_of(record: dict[str, Any]) -> str:
     """Returns the record's one text."""
     return json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def size_of(record: Mapping[str, Any]) -> str:
+    """Says how large a cohort is: its rows, or its patients and their rows in each further table."""
+    (_, first), *others = record["rows"].items()
+    if not others:
+        return f"{first:,} rows"
+    return ", ".join([f"{first:,} patients", *(f"{rows:,} rows of {name}" for name, rows in others)])
 
 
 def _privacy(standing: Standing) -> dict[str, Any]:
@@ -95,7 +112,7 @@ def _privacy(standing: Standing) -> dict[str, Any]:
 
 def render_card(record: dict[str, Any]) -> str:
     """Writes the record in words, as Markdown."""
-    lines = ["# A synthetic cohort", "", f"{record['rows']} rows. The release gate says: **{record['decision']}**.", ""]
+    lines = ["# A synthetic cohort", "", f"{size_of(record)}. The release gate says: **{record['decision']}**.", ""]
     lines += ["## privacy", "", f"{record['privacy']['statement']}.", ""]
     lines += ["No row is a patient's. What follows was measured on this cohort and holds for it alone.", ""]
     for check in record["checks"]:

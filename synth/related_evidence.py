@@ -8,34 +8,33 @@ holdout, and where more training patients than holdout are searched, chance is c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from synth.columns import BOUNDED
 from synth.evidence import gather
 from synth.gate import DECISIONS, Check, check_copies, check_membership, judge
-from synth.portrait import portray
-from synth.record import Description, as_record
-from synth.related_tables import admit_tables, read_tables
-from synth.relations import read_related
-from synth.scores.score import worst
+from synth.related_tables import admit_tables
+from synth.scores.score import Score, worst
 from synth.scores.series import describe_series
+from synth.scores.validity import rules_obeyed
 from synth.series import grid_of
-from synth.standing import Standing
 from synth.summaries import flat_spec, flattened, summarised, summary_spec
-from synth.thresholds import Thresholds, read_thresholds
+from synth.tables import out_of_range, typed_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import pandas as pd
 
+    from privacy.audits.record import Verdict
     from synth.evidence import Evidence
     from synth.gate import Judgement
     from synth.related_tables import AdmittedTables, Tables
     from synth.relations import RelatedSpec
-    from synth.scores.score import Score
     from synth.spec import TableSpec
+    from synth.standing import Standing
+    from synth.thresholds import Thresholds
 
 FAMILIES = (("copies", check_copies), ("membership", check_membership))  # that judge hours as well
 
@@ -50,6 +49,7 @@ class RelatedEvidence:
         training: the tables themselves.
         holdout: of other patients.
         synthetic: of the cohort.
+        outside: rows and cells of the cohort beyond public bounds, which `synthetic` no longer holds.
     """
 
     summaries: Evidence
@@ -57,6 +57,7 @@ class RelatedEvidence:
     training: AdmittedTables
     holdout: AdmittedTables
     synthetic: AdmittedTables
+    outside: int
 
 
 def gather_related(training: Tables, holdout: Tables, synthetic: Tables, spec: RelatedSpec) -> RelatedEvidence:
@@ -73,7 +74,19 @@ def gather_related(training: Tables, holdout: Tables, synthetic: Tables, spec: R
     for table in spec.tables[1:]:
         if table.is_series:
             hours[table.name] = _gathered([flattened(each, table) for each in admitted], flat_spec(table))
-    return RelatedEvidence(summaries, hours, *admitted)
+    return RelatedEvidence(
+        summaries, hours, admitted[0], admitted[1], admitted[2], outside=_outside(synthetic, admitted[2])
+    )
+
+
+def _outside(given: Tables, admitted: AdmittedTables) -> int:
+    """Counts the rows that were left out and the numbers that were moved for a cohort to keep to public bounds."""
+    found = 0
+    for table in admitted.spec.tables:
+        found += len(given[table.name]) - len(admitted.tables[table.name])
+        typed = typed_table(given[table.name], table.spec)
+        found += sum(int(out_of_range(typed[c.name], c).sum()) for c in table.spec.columns if c.kind in BOUNDED)
+    return found
 
 
 def _gathered(cohorts: list[pd.DataFrame], spec: TableSpec, *, always: tuple[str, ...] = ()) -> Evidence:
@@ -92,24 +105,38 @@ def judge_related(
 ) -> Judgement:
     """Judges patients' summaries as any table, and copies and membership hour by hour beside; as `synth.gate.judge`.
 
-    The level of a failure is shared out over both.
+    The level of a failure is shared out over both. Every row of every table has to keep to public bounds and rules.
     """
     shared = replace(thresholds, level=thresholds.level / (1 + len(evidence.hours)))
     first, *forks = rng.spawn(1 + 2 * len(evidence.hours))
     judgement = judge(evidence.summaries, standing, shared, first)
-    checks, reasons = list(judgement.checks), list(judgement.reasons)
+    found = list(_of_tables(evidence))
     for at, (name, hours) in enumerate(evidence.hours.items()):
         for (family, check), fork in zip(FAMILIES, forks[2 * at : 2 * at + 2], strict=True):
-            scores, title = check(hours, shared, fork), f"{family}, {name} by hour"
-            waived = family in thresholds.waived
-            checks.append(Check(title, scores, worst([s.verdict for s in scores.values()]), waived))
-            reasons += [
-                f"{title}: {score_name}: {score.verdict}: {score.reason}"
-                for score_name, score in scores.items()
-                if score.verdict != "pass"
-            ]
+            found.append((family, f"{name} by hour", check(hours, shared, fork)))
+    checks, reasons = list(judgement.checks), list(judgement.reasons)
+    for family, where, scores in found:
+        title, waived = f"{family}, {where}", family in thresholds.waived
+        checks.append(Check(title, scores, worst([s.verdict for s in scores.values()]), waived))
+        reasons += [
+            f"{title}: {name}: {score.verdict}: {score.reason}"
+            for name, score in scores.items()
+            if score.verdict != "pass"
+        ]
     decision = DECISIONS[worst([check.verdict for check in checks if not check.waived])]
     return replace(judgement, decision=decision, checks=tuple(checks), reasons=tuple(reasons))
+
+
+def _of_tables(evidence: RelatedEvidence) -> Iterator[tuple[str, str, Mapping[str, Score]]]:
+    """What is judged row by row: public bounds of all tables, and the rules of each that is not the patients' own."""
+    outside = evidence.outside
+    verdict: Verdict = "fail" if outside else "pass"
+    reason = f"{outside} rows and numbers lie beyond what the specification makes public"
+    yield "artefact", "all tables", {"public bounds": Score(float(outside), None, None, 0.0, verdict, reason)}
+    for table in evidence.synthetic.spec.tables[1:]:
+        if table.spec.rules:
+            training, synthetic = (tables.tables[table.name] for tables in (evidence.training, evidence.synthetic))
+            yield "validity", table.name, rules_obeyed(table.spec, training, synthetic)
 
 
 def describe_related(evidence: RelatedEvidence, rng: np.random.Generator) -> dict[str, Score]:
@@ -124,50 +151,12 @@ def describe_related(evidence: RelatedEvidence, rng: np.random.Generator) -> dic
     return found
 
 
-def score_folders(
-    files: tuple[Path, Path, Path, Path], thresholds: Path | None, seed: int, *, told: Callable[[str], object]
-) -> dict[str, Any]:
-    """Scores a cohort of several tables.
-
-    Args:
-        files: folders of training, cohort and holdout, and the file of their specification.
-        thresholds: the site's; None for the defaults.
-        seed: decides draws of the attacks, nothing else.
-        told: is called with each line of what was found.
-
-    Returns:
-        The record, as `synth.record.as_record` has it; rows are patients.
-
-    Raises:
-        ValueError: as `gather_related`.
-        OSError: a file cannot be read.
-    """
-    import numpy as np
-
-    training, synthetic, holdout, file = files
-    limits = read_thresholds(thresholds) if thresholds else Thresholds()
-    spec = read_related(file)
-    cohorts = [read_tables(folder, spec) for folder in (training, holdout, synthetic)]
-    evidence = gather_related(cohorts[0], cohorts[1], cohorts[2], spec)
-    judging, describing = np.random.default_rng(seed).spawn(2)
-    summaries = evidence.summaries
-    standing = Standing(
-        None, None, len(evidence.training.patients), None, np.zeros(len(evidence.holdout.patients), bool)
-    )
-    judgement = judge_related(evidence, standing, limits, judging)
-    fidelity = describe_related(evidence, describing)
-    for name, score in fidelity.items():
-        numbers = (score.value, score.low, score.high, score.baseline)
-        shown = [f"{number:.3f}" for number in numbers if number is not None]
-        told(f"{name}: " + ("{} ({} to {}), holdout {}".format(*shown) if len(shown) == 4 else score.reason))
-    for check in judgement.checks:
-        told(f"{check.name}: {check.verdict}{' (waived)' if check.waived else ''}")
-    for reason in judgement.reasons:
-        told(f"  {reason}")
-    told(f"the gate says: {judgement.decision}")
-    described = Description(
-        rows=len(summaries.synthetic),
-        fidelity=fidelity,
-        portrait=portray(summaries, smallest_cell=limits.smallest_cell),
-    )
-    return as_record(judgement, standing, limits, summaries.spec, described)
+def portrayed(spec: RelatedSpec) -> frozenset[str]:
+    """Names the summaries that show what patients are like: their own columns, rows, and a level of each column."""
+    shown = {*spec.patients.spec.names}
+    for table in spec.tables[1:]:
+        shown.add(f"{table.name}: rows")
+        for column in table.measured:
+            level = "mean" if column.kind in {"integer", "real"} else "last"
+            shown.add(f"{table.name}: {column.name}, {level}")
+    return frozenset(shown)

@@ -51,11 +51,11 @@ class AdmittedTables:
         return self.tables[self.spec.patients.name]
 
 
-def read_tables(folder: Path, spec: RelatedSpec) -> dict[str, pd.DataFrame]:
-    """Reads each table of a specification from NAME.parquet, NAME.csv or NAME.csv.gz in a folder.
+def table_files(folder: Path, spec: RelatedSpec) -> dict[str, Path]:
+    """Finds the file of each table of a specification in a folder: NAME.parquet, NAME.csv or NAME.csv.gz.
 
     Raises:
-        ValueError: a table is damaged, or stands there under two endings.
+        ValueError: a table stands there under two endings.
         OSError: the folder or a table is not there.
     """
     if not folder.is_dir():
@@ -67,8 +67,18 @@ def read_tables(folder: Path, spec: RelatedSpec) -> dict[str, pd.DataFrame]:
             raise FileNotFoundError(f"{folder} has no {table.name}{ENDINGS[0]} and no {table.name}{ENDINGS[1]}")
         if len(files) > 1:
             raise ValueError(f"{folder} has {files[0].name} and {files[1].name}: keep one")
-        found[table.name] = read_table(files[0])
+        found[table.name] = files[0]
     return found
+
+
+def read_tables(folder: Path, spec: RelatedSpec) -> dict[str, pd.DataFrame]:
+    """Reads each table of a specification from NAME.parquet, NAME.csv or NAME.csv.gz in a folder.
+
+    Raises:
+        ValueError: a table is damaged, or stands there under two endings.
+        OSError: the folder or a table is not there.
+    """
+    return {name: read_table(file) for name, file in table_files(folder, spec).items()}
 
 
 def check_tables(tables: Tables, spec: RelatedSpec) -> tuple[tuple[str, Contradiction], ...]:

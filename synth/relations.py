@@ -8,6 +8,7 @@ it names the column of time and its step, and a patient's rows end where the sta
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from synth.spec import TableSpec, read_toml, spec_from, spec_to
 if TYPE_CHECKING:
     from pathlib import Path
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _OWN_KEYS: dict[str, tuple[type, ...]] = {"name": (str,), "order": (str,), "every": (int, float), "most-rows": (int,)}
 
 
@@ -39,8 +41,10 @@ class NamedTable:
     most_rows: int = 1
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise SpecError("each of several tables needs a name")
+        if not _NAME.fullmatch(self.name):
+            raise SpecError(
+                f"each of several tables needs a name for its file (letters, digits, - and _), got {self.name!r}"
+            )
         if not self.spec.key:
             raise SpecError(f"table {self.name!r}: each of several tables needs the patient's key")
         if self.order:
@@ -139,6 +143,11 @@ def read_related(path: Path) -> RelatedSpec:
         OSError: it cannot be read.
     """
     return related_from(read_toml(path), path.name)
+
+
+def rules_of(spec: RelatedSpec) -> list[str]:
+    """Returns the rules of all tables in words, each after its table's name."""
+    return [f"{table.name}: {rule}" for table in spec.tables for rule in table.spec.rules]
 
 
 def related_from(content: dict[str, Any], name: str) -> RelatedSpec:

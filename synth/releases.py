@@ -1,7 +1,8 @@
 """What has been released of which patients before: a chained log, kept at the hospital and never in a package.
 
 Two harmless cohorts of the same patients can harm together. So each release notes whom it was made from, what was paid,
-and a copy of the rows that left; the next release of any of these patients is judged together with them.
+and a copy of the rows that left, of several tables a summary of each patient; the next release of any of these patients
+is judged together with them.
 
 Patients are noted as keyed hashes, so that the folder names nobody to whoever lacks its key. Where a specification
 names no key, nobody can tell whose rows they are: every earlier release without one that shares a column counts as of
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from clinical.chain import append_entry, read_chain
 from privacy.accounting import PoissonGaussian
 from synth.spec import read_spec, write_spec
-from synth.tables import as_text, read_table, typed_table
+from synth.tables import as_text, read_table, typed_table, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,13 +137,20 @@ class Releases:
         return tuple(found)
 
     def record(
-        self, training: pd.DataFrame, rows: Path, spec: TableSpec, *, claim: Claim | None, manifest: str, at: datetime
+        self,
+        training: pd.DataFrame,
+        rows: pd.DataFrame,
+        spec: TableSpec,
+        *,
+        claim: Claim | None,
+        manifest: str,
+        at: datetime,
     ) -> None:
         """Notes a release; it is on the disk when this returns, so only then may the package appear.
 
         Args:
             training: whom it was made from.
-            rows: the package's parquet file, of which a copy is kept.
+            rows: what later releases are judged with: the rows that leave, typed, or a summary of each patient.
             spec: of the rows.
             claim: what the cohort claims.
             manifest: SHA-256 of the package's manifest.
@@ -150,10 +158,9 @@ class Releases:
         """
         number = len(read_chain(self._folder / LOG).entries) + 1
         place = self._folder / str(number)
-        contents = {"parquet": rows.read_bytes(), "patients": b"".join(sorted(set(self.hashes(training, spec))))}
+        write_rows(rows[list(spec.names)].reset_index(drop=True), place.with_suffix(".parquet"), None)
         write_spec(spec, place.with_suffix(".toml"))
-        for part, content in contents.items():
-            place.with_suffix(f".{part}").write_bytes(content)
+        place.with_suffix(".patients").write_bytes(b"".join(sorted(set(self.hashes(training, spec)))))
         for part in _PARTS:
             path = place.with_suffix(f".{part}")
             path.chmod(0o600)
@@ -162,7 +169,7 @@ class Releases:
         event = claim.event if claim else None
         entry = {
             "package": manifest,
-            "rows": len(read_table(rows)),
+            "rows": len(rows),
             "run": claim.run if claim else "",
             "event": asdict(event) if event else None,
             "files": {part: _sha256(place.with_suffix(f".{part}")) for part in _PARTS},

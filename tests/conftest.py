@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share two cores: threads that wait for each other wait long
+
 from study.defaults import build
 from study.protocol import Study, Value
 from tests.postgres import postgres, postgres_server

@@ -15,20 +15,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from synth.evidence import Evidence
+    from synth.spec import TableSpec
 
 
 def clinical_rules(evidence: Evidence) -> dict[str, Score]:
     """Counts for each rule the rows that obey it.
 
     Returns:
-        "rule: ..." → share of synthetic rows, with the share of training rows as baseline; it passes at 1 only. With no
-        rules declared there is one score that says so and passes.
+        As `rules_obeyed`. With no rules declared there is one score that says so and passes.
     """
     if not evidence.spec.rules:
         return {"rules": Score(1.0, 1.0, 1.0, 1.0, "pass", "the specification declares no rules")}
+    return rules_obeyed(evidence.spec, evidence.training, evidence.synthetic)
+
+
+def rules_obeyed(spec: TableSpec, training: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, Score]:
+    """Counts for each rule of a typed table the rows that obey it.
+
+    Returns:
+        "rule: ..." → share of synthetic rows, with the share of training rows as baseline; it passes at 1 only.
+    """
     return {
-        f"rule: {rule}": _all_obey(rule.broken(evidence.synthetic), rule.broken(evidence.training), f"break {rule}")
-        for rule in evidence.spec.rules
+        f"rule: {rule}": _all_obey(rule.broken(synthetic), rule.broken(training), f"break {rule}")
+        for rule in spec.rules
     }
 
 

@@ -88,7 +88,7 @@ def test_each_hospital_can_hold_the_cohorts_claim_against_its_own_ledger(tables)
     record = tables.synthesise()
     spec = spec_from(tomllib.loads(SPEC))
     file = Path(record["folder"]) / "cohort" / "cohort.parquet"
-    claim = read_claim(file)
+    claim = read_claim([file])
     evidence = gather(ward(400, seed=1), ward(400, seed=8), read_table(file), spec)
     with Ledger.open(tables.hospitals[0] / "ledger.db", create=False) as ledger:
         found = check_claim(claim, ledger.reservation(claim.run), evidence, patients=400, most=10.0)

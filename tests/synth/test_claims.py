@@ -44,7 +44,7 @@ def fitted(tmp_path_factory):
     write_spec(SPEC, place / "spec.toml")
     (place / "plan.toml").write_text(PLAN)
     synthesise(read_plan(place / "plan.toml"), place / "cohort")
-    claim = read_claim(place / "cohort/cohort.parquet")
+    claim = read_claim([place / "cohort/cohort.parquet"])
     with Ledger.open(place / "ledger.db", create=False) as ledger:
         booked = ledger.reservation(claim.run)
     evidence = gather(training, holdout, draw(rng), SPEC)
@@ -110,19 +110,19 @@ def test_rows_changed_after_the_fit_are_not_those_of_the_record(fitted, tmp_path
     cohort, _, _, _ = fitted
     rows = tmp_path / "cohort.csv"
     rows.write_text((cohort / "cohort.csv").read_text().replace("F", "M", 1))
-    assert not read_claim(rows, cohort / "cohort-record.json").of_these_rows
-    assert read_claim(cohort / "cohort.csv").of_these_rows
+    assert not read_claim([rows], cohort / "cohort-record.json").of_these_rows
+    assert read_claim([cohort / "cohort.csv"]).of_these_rows
 
 
 def test_a_record_that_claims_nothing_and_one_that_is_none(fitted, tmp_path):
     cohort, _, _, _ = fitted
     rows = tmp_path / "cohort.csv"
     rows.write_text("a\n")
-    assert read_claim(rows) is None
+    assert read_claim([rows]) is None
     content = json.loads((cohort / "cohort-record.json").read_text())
     (tmp_path / "cohort-record.json").write_text(json.dumps(content | {"format": "another"}))
     with pytest.raises(ValueError, match="no record of the format"):
-        read_claim(rows)
+        read_claim([rows])
 
 
 def test_copies_that_claim_privacy_are_contradicted_by_an_attack_and_a_fresh_draw_is_not(fitted):

@@ -17,7 +17,7 @@ from synth.evidence import gather
 from synth.gate import check_releases
 from synth.releases import Releases, ReleasesDamaged
 from synth.standing import look_up, together, total_epsilon
-from synth.tables import typed_table, write_rows
+from synth.tables import typed_table
 from synth.thresholds import Thresholds
 from tests.synth.worlds import SPEC, draw, standing
 
@@ -35,9 +35,9 @@ def patients(rng, first, rows=200):
 
 def leave(folder, training, rows, spec=KEYED, claim=CLAIM):
     """Note one release as the command does."""
-    write_rows(typed_table(rows, replace(spec, key="")), folder.parent / "rows.parquet", folder.parent / "rows.csv")
+    rows = typed_table(rows, replace(spec, key=""))
     with Releases.open(folder) as releases:
-        releases.record(training, folder.parent / "rows.parquet", spec, claim=claim, manifest="0" * 64, at=NOW)
+        releases.record(training, rows, spec, claim=claim, manifest="0" * 64, at=NOW)
 
 
 @pytest.fixture

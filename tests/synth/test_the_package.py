@@ -17,7 +17,7 @@ from gate.onboarding import found_site
 from privacy import manifest
 from privacy.signatures import create_key, read_public_key, verify
 from reports.cohort import render
-from synth.artefacts import FILES, ArtefactFound, inspect, packaged_spec, scan
+from synth.artefacts import ArtefactFound, files_of, inspect, packaged_spec, scan
 from synth.cohort import draw_cohort
 from synth.columns import Column
 from synth.evidence import gather
@@ -26,6 +26,7 @@ from synth.package import write_package
 from synth.portrait import portray
 from synth.record import Description, as_record
 from synth.scores.score import Score
+from synth.sheets import sheet_of
 from synth.spec import Rule, TableSpec, write_spec
 from synth.tables import typed_table
 from synth.thresholds import Thresholds
@@ -45,6 +46,7 @@ SPEC = TableSpec(
     rules=(Rule("range", "seen", low=0),),
     confirmed=True,
 )
+FILES = files_of(SPEC)
 OPTIONS = {"holdout": "holdout.csv", "spec": "spec.toml", "thresholds": "site.toml"}
 NOTHING = {"columns": [], "pairs": {"cohort": [], "training": None}, "smallest_cell": 0}
 
@@ -65,7 +67,7 @@ def judged(decision="release", reason="why"):
 
 
 def recorded(decision="release", reason="why"):
-    described = Description(rows=60, fidelity={}, portrait=NOTHING)
+    described = Description(rows={"rows": 60}, fidelity={}, portrait=NOTHING)
     return as_record(judged(decision, reason), standing(), Thresholds(), SPEC, described)
 
 
@@ -76,7 +78,7 @@ def nothing(_):
 def written(tmp_path, decision="release", reason="why", before=nothing):
     cohort = typed_table(draw(np.random.default_rng(0)), SPEC)
     folder = tmp_path / "package"
-    write_package(folder, cohort, SPEC, recorded(decision, reason), draw=render, before=before)
+    write_package(folder, sheet_of(cohort, SPEC), SPEC, recorded(decision, reason), draw=render, before=before)
     return folder, cohort
 
 
@@ -120,9 +122,9 @@ def test_a_package_that_cannot_be_noted_does_not_appear(tmp_path):
 def test_of_every_generator_rows_leave_and_nothing_else(tmp_path, name):
     fitted = generator(name).fit(ward(), WARD, rng=np.random.default_rng(1), privacy=None)
     cohort = draw_cohort(fitted, WARD, rows=40, rng=np.random.default_rng(2)).rows
-    described = Description(rows=40, fidelity={}, portrait=NOTHING)
+    described = Description(rows={"rows": 40}, fidelity={}, portrait=NOTHING)
     record = as_record(judged(), standing(), Thresholds(), WARD, described)
-    write_package(tmp_path / "package", cohort, WARD, record, draw=render, before=nothing)
+    write_package(tmp_path / "package", sheet_of(cohort, WARD), WARD, record, draw=render, before=nothing)
     inspect(tmp_path / "package", WARD)
     assert {path.name for path in (tmp_path / "package").iterdir()} == {*FILES, "manifest.json"}
 
@@ -210,10 +212,10 @@ CLOSED = [
 def test_the_scan_finds_what_is_no_row(tmp_path, spoil, problem):
     folder, cohort = written(tmp_path)
     (folder / "manifest.json").unlink()
-    scan(folder, cohort, SPEC, recorded(), render(recorded()))
+    scan(folder, sheet_of(cohort, SPEC), SPEC, recorded(), render(recorded()))
     spoil(folder, cohort)
     with pytest.raises(ArtefactFound, match=problem) as found:
-        scan(folder, cohort, SPEC, recorded(), render(recorded()))
+        scan(folder, sheet_of(cohort, SPEC), SPEC, recorded(), render(recorded()))
     assert "Jane" not in str(found.value)
 
 
@@ -265,7 +267,7 @@ def test_real_counts_are_shown_only_in_large_cells_and_never_beside_a_claim():
 def test_the_page_shows_every_column_and_nothing_of_patients_where_nothing_may_leave():
     rng = np.random.default_rng(0)
     evidence = gather(draw(rng), draw(rng), draw(rng), SPEC)
-    described = Description(rows=60, fidelity={}, portrait=portray(evidence, smallest_cell=0))
+    described = Description(rows={"rows": 60}, fidelity={}, portrait=portray(evidence, smallest_cell=0))
     record = as_record(judged(), standing(), Thresholds(), SPEC, described)
     page = render(record)
     assert all(f"<figcaption>{name} " in page for name in SPEC.names)
@@ -318,7 +320,7 @@ def test_a_cohort_of_too_few_patients_is_scored_as_undecided(files):
 
 @pytest.fixture
 def passed(monkeypatch):
-    monkeypatch.setattr("synth.gate.judge", lambda *_: judged())  # what decides is tested elsewhere
+    monkeypatch.setattr("gate.cohort_judging.judge", lambda *_: judged())  # what decides is tested elsewhere
 
 
 @pytest.mark.usefixtures("passed")
