@@ -72,14 +72,15 @@ class FairDraw:
         counts = np.bincount(cell, minlength=wanted.size)
         place = np.empty(len(cell), dtype=np.int64)  # of each row among those of its cell
         place[order] = np.arange(len(cell)) - np.repeat(counts.cumsum() - counts, counts)
-        wanted -= np.minimum(counts, before := wanted.copy().ravel()).reshape(wanted.shape)
-        return made.at(np.flatnonzero(place < before[cell]))
+        kept = np.minimum(counts.reshape(wanted.shape), wanted)
+        wanted -= kept
+        return made.at(np.flatnonzero(place < kept.ravel()[cell]))
 
 
 def quotas(groups: Counts, outcomes: Counts, rows: int, rng: np.random.Generator) -> Counts:
     """Divides rows among groups and outcomes as if neither told of the other: int64 [G, Y]; chance decides the rest."""
     exact = rows * np.outer(groups / groups.sum(), outcomes / outcomes.sum())
-    found = np.floor(exact).astype(np.int64)
+    found: Counts = np.floor(exact).astype(np.int64)
     left = exact - found
     short = rows - int(found.sum())
     if short:
