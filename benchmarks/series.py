@@ -1,12 +1,12 @@
 """Do synthetic stays keep correlations, trends and the differences between patients of real ones, where PAR loses them?
 
-    python benchmarks/series.py DATA [--seeds 3] [--work FOLDER] [--output FOLDER] [--cell GENERATOR SEED]
+    python benchmarks/series.py DATA [--seeds 3] [--work FOLDER] [--output FOLDER] [--cell GENERATOR SEED] [--show]
 
 DATA is a folder with YAIB's length-of-stay cohort of the eICU demo (dyn.parquet, sta.parquet): 39 variables by the
 hour, of which the first 48 hours are taken. For each seed patients are split by chance, two thirds to train on and one
 third held out; each generator is fitted to the former and draws as many patients. PAR has its own default number of
 epochs. Numbers are differences from training; holdout is what other real patients come to. Cells that are done lie in
-the work folder and are not repeated; series.md and series.png go to the output folder.
+the work folder and are not repeated; series.md and series.png go to the output folder. With --show, of what is done.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ def main() -> None:
         cell(options.cell[0], int(options.cell[1]), options)
         return
     seeds = range(1, options.seeds + 1)
-    found = {(name, seed): cell(name, seed, options) for seed in seeds for name in options.generators}
+    wanted = [(name, seed) for seed in seeds for name in options.generators]
+    if options.show:
+        wanted = [(name, seed) for name, seed in wanted if (options.work / f"{name}-{seed}.json").exists()]
+    found = {(name, seed): cell(name, seed, options) for name, seed in wanted}
     found |= {("holdout", seed): {"numbers": holdout(seed, options)} for seed in seeds}
     options.output.mkdir(parents=True, exist_ok=True)
     text = describe(found, options)
@@ -169,7 +172,10 @@ def spec() -> RelatedSpec:
 
 def describe(found: dict, options: argparse.Namespace) -> str:
     names = [*options.generators, "holdout"]
-    seeds = range(1, options.seeds + 1)
+    cells = {name: [of for (known, _), of in sorted(found.items()) if known == name] for name in names}
+    heads = [
+        f"{name}, {len(of)} {'fit' if len(of) == 1 else 'fits'}" for name, of in cells.items() if name != "holdout"
+    ]
     lines = ["# Synthetic stays beside real ones", ""]
     lines += [
         f"`python benchmarks/series.py DATA --seeds {options.seeds} --generators {' '.join(options.generators)}`:",
@@ -182,20 +188,20 @@ def describe(found: dict, options: argparse.Namespace) -> str:
         f"Load averages at the end: {', '.join(f'{x:.1f}' for x in os.getloadavg())} on {os.cpu_count()} cores.",
         "",
     ]
-    lines += [f"| difference from training | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
-    for number in found[names[0], 1]["numbers"]:
-        cells = [[found[name, seed]["numbers"][number] for seed in seeds] for name in names]
-        lines.append(f"| {number} | {' | '.join(spread(values) for values in cells)} |")
+    lines += [f"| difference from training | {' | '.join([*heads, 'holdout'])} |", "|---|" + "---:|" * len(names)]
+    for number in cells["holdout"][0]["numbers"]:
+        row = [spread([each["numbers"][number] for each in of]) for of in cells.values()]
+        lines.append(f"| {number} | {' | '.join(row)} |")
     lines += [
         "",
-        f"| attack, equal numbers of members and others | {' | '.join(names[:-1])} |",
-        "|---|" + "---:|" * (len(names) - 1),
+        f"| attack, equal numbers of members and others | {' | '.join(heads)} |",
+        "|---|" + "---:|" * len(heads),
     ]
-    for number in found[names[0], 1]["attacks"]:
-        cells = [[found[name, seed]["attacks"][number] for seed in seeds] for name in names[:-1]]
-        values = [[value[0] if isinstance(value, list) else value for value in each] for each in cells]
-        lines.append(f"| {number} | {' | '.join(spread(each) for each in values)} |")
-    took = [f"{name} {spread([found[name, seed]['seconds'] for seed in seeds], digits=0)}" for name in names[:-1]]
+    for number in cells[names[0]][0]["attacks"]:
+        values = [[each["attacks"][number] for each in cells[name]] for name in names[:-1]]
+        row = [spread([value[0] if isinstance(value, list) else value for value in of]) for of in values]
+        lines.append(f"| {number} | {' | '.join(row)} |")
+    took = [f"{name} {spread([each['seconds'] for each in cells[name]], digits=0)}" for name in names[:-1]]
     lines += ["", f"Processor seconds of a fit: {'; '.join(took)}."]
     return "\n".join([*lines, "", "![distributions and hours, real and synthetic](series.png)", ""])
 
@@ -247,6 +253,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--generators", nargs="+", default=[OURS, PEER])
     parser.add_argument("--work", type=Path, default=Path("series-cells"))
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--show", action="store_true", help="describe what is done, and fit nothing")
     parser.add_argument("--cell", nargs=2, metavar=("GENERATOR", "SEED"))
     return parser.parse_args()
 

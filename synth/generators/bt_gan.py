@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from synth.admission import admit, refuse_private
-from synth.generators.gan import Gan, learn_rows
+from synth.generators.gan import FittedGan, Gan, learn_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from synth.account import Account
-    from synth.generators.gan import FittedGan
     from synth.generators.mixed_rows import Layout
     from synth.spec import TableSpec
 
@@ -60,6 +59,7 @@ class BtGan(Gan):
             ValueError: beside what `gan` raises, the sensitive column or the outcome is not named, is no column of the
                 specification, holds a single value or too many different ones, or they are the same.
         """
+        from synth.generators.fair_draws import FairDraw
         from synth.generators.parity import Parity, ask_for_groups
 
         refuse_private("bt-gan", privacy)
@@ -68,7 +68,8 @@ class BtGan(Gan):
         group, outcome = (_choice(learned.layout, name) for name in names)
         conditions = ask_for_groups(learned.conditions, group)
         parity = Parity(learned.layout, conditions, group=group, outcome=outcome, strength=self.fairness)
-        return self.train(replace(learned, conditions=conditions), rng, file, guide=parity)
+        generator = self.train(replace(learned, conditions=conditions), rng, file, guide=parity)
+        return FittedGan(learned.layout, FairDraw(generator, learned.layout, learned.conditions, group, outcome))
 
     def _names(self, spec: TableSpec) -> tuple[str, str]:
         """The sensitive column and the outcome."""

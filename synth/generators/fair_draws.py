@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     Counts = NDArray[np.int64]
 
-_TRIES = 6  # draws of twice what is wanted, before groups are asked for, and again of each group
+_TRIES = 8  # draws before groups are asked for, and again of each group
+_MORE = 50  # rows beyond twice what is wanted, so that few are not drawn one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class FairDraw:
 
     def _keep(self, wanted: Counts, conditions: Conditions, rng: np.random.Generator) -> MixedRows:
         """Draws, keeps rows whose group and outcome are wanted, and takes them off what is."""
-        made = draw_mixed(self.generator, self.layout, conditions, 2 * int(wanted.sum()), rng)
+        short = int(wanted.sum())
+        made = draw_mixed(self.generator, self.layout, conditions, 2 * short + _MORE if short else 0, rng)
         cell = made.parts[:, self.group] * wanted.shape[1] + made.parts[:, self.outcome]
         order = np.argsort(cell, kind="stable")
         counts = np.bincount(cell, minlength=wanted.size)

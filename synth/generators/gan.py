@@ -9,6 +9,7 @@ Source: Xu, Skoularidou, Cuesta-Infante & Veeramachaneni 2019 (arXiv 1907.00503)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from synth.generators.conditions import Conditions
 from synth.generators.mixed_rows import MixedRows, learn_layout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
@@ -47,7 +49,8 @@ class Gan:
         noise: width of the noise that rows are made of.
         hidden: units of each of the two hidden layers of both networks.
         rate: of learning, > 0.
-        patience: looks at held-out patients, 100 steps apart, without a better one after which training ends.
+        patience: looks at held-out patients, 100 steps apart, without a better one after which training ends; the first
+            1,000 steps do not count.
     """
 
     steps: int = 6000
@@ -56,7 +59,7 @@ class Gan:
     noise: int = 128
     hidden: int = 256
     rate: float = 2e-4
-    patience: int = 15
+    patience: int = 25
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "pack", "noise", "hidden", "patience"):
@@ -90,21 +93,25 @@ class Gan:
         file: Path | None,
     ) -> FittedGan:
         """Trains both networks and keeps in a file what is needed to go on: see `synth.generators.Resumable`."""
-        refuse_private("gan", privacy)
-        return self.train(learn_rows(admit(table, spec), spec, rng), rng, file, guide=None)
+        from synth.generators.duel import draw_mixed
 
-    def train(self, learned: Learned, rng: np.random.Generator, file: Path | None, *, guide: Guide | None) -> FittedGan:
-        """Trains both networks on rows that were made ready; `guide` as for `synth.generators.duel.Duel`."""
+        refuse_private("gan", privacy)
+        learned = learn_rows(admit(table, spec), spec, rng)
+        layout = learned.layout
+        if not layout.sizes:
+            return FittedGan(layout, _draw_nothing)
+        generator = self.train(learned, rng, file, guide=None)
+        return FittedGan(layout, partial(draw_mixed, generator, layout, learned.conditions))
+
+    def train(self, learned: Learned, rng: np.random.Generator, file: Path | None, *, guide: Guide | None) -> Generator:
+        """Trains both networks on rows with a choice at least; `guide` as for `synth.generators.duel.Duel`."""
         from synth.generators.duel import Duel, Sizes
         from synth.generators.gan_training import Course, train
 
-        if not learned.layout.sizes:
-            return FittedGan(learned.layout, learned.conditions, None)
         sizes = Sizes(batch=self.batch, pack=self.pack, noise=self.noise, hidden=self.hidden, rate=self.rate)
         duel = Duel(learned.layout, learned.conditions, sizes, rng, guide)
         course = Course(steps=self.steps, patience=self.patience)
-        generator = train(duel, learned.training, learned.held, course, rng, file)
-        return FittedGan(learned.layout, learned.conditions, generator)
+        return train(duel, learned.training, learned.held, course, rng, file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +168,11 @@ class FittedGan:
 
     Attributes:
         layout: how rows are written.
-        conditions: how often each category comes.
-        generator: with fixed norms; None for a table whose columns all hold a single value.
+        draw: makes so many rows of it.
     """
 
     layout: Layout
-    conditions: Conditions
-    generator: Generator | None
+    draw: Callable[[int, np.random.Generator], MixedRows]
 
     @property
     def statement(self) -> PrivacyStatement:
@@ -176,9 +181,10 @@ class FittedGan:
 
     def sample(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
         """Draws rows: see `synth.generators.Fitted`."""
-        from synth.generators.duel import draw_mixed
+        return self.layout.decode(self.draw(rows, rng))
 
-        if self.generator is None:
-            nothing = MixedRows(np.zeros((rows, 0), dtype=np.float32), np.zeros((rows, 0), dtype=np.int32))
-            return self.layout.decode(nothing)
-        return self.layout.decode(draw_mixed(self.generator, self.layout, self.conditions, rows, rng))
+
+def _draw_nothing(rows: int, rng: np.random.Generator) -> MixedRows:
+    """Draws rows of a table whose columns all hold a single value."""
+    del rng
+    return MixedRows(np.zeros((rows, 0), dtype=np.float32), np.zeros((rows, 0), dtype=np.int32))

@@ -1,7 +1,9 @@
 """A table GAN's training from the first step to the rows it draws: looked at, stopped in time, and resumed.
 
 Every `LOOK` steps a sample of the averaged generator is held against rows that were kept back; training ends when no
-look has been better for a while, and the best generator is what is kept. Where a file is named, each look leaves there
+look has been better for a while, and the best generator is what is kept. Looks before the generator has settled do not
+count: columns drawn as if they had nothing to do with each other come near the rows that were kept back, and what comes
+next is further away before it is nearer. Where a file is named, each look leaves there
 all that is needed to go on: a training that was cut off goes on from its last look and ends as it would have.
 """
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from synth.generators.networks import Generator
 
 LOOK = 100  # steps
+SETTLED = 1000  # steps: as many as the averaged weights look back on; before, they are near where they began
 _LARGEST_SAMPLE = 5000
 
 
@@ -99,7 +102,7 @@ class _Run:
         distance = 0.0
         if self.held is not None:
             distance = self.held.distance(draw_mixed(now, self.duel.layout, self.duel.conditions, self.sample, rng))
-        if self.held is None or distance < self.distance:
+        if self.held is None or self.duel.steps <= SETTLED or distance < self.distance:
             self.best, self.distance, self.waited = now, distance, 0
         else:
             self.waited += 1

@@ -31,16 +31,14 @@ if TYPE_CHECKING:
     from synth.generators.mixed_rows import Layout, MixedRows
 
 ASKED = 1 / 3  # share of conditions that ask for a group
-_KEPT = 0.9  # of the running means that a step keeps
+_MEMORY = 1000.0  # rows of a group that its running mean looks back on
 _LEAST = 1e-3  # share of an outcome below which it counts as that
 _JUDGED = 20  # judgements of each group at a look
 _MOST_OFTEN = 2.0  # deviations of score up to which a worse group is asked for more often
 
 
 def ask_for_groups(conditions: Conditions, group: int) -> Conditions:
-    """Returns conditions that ask for a group in `ASKED` of training rows, and for nothing else when rows are drawn.
-
-    Drawn rows then hold every group as often as the table does.
+    """Returns conditions of which `ASKED` ask for a group in training.
 
     Args:
         conditions: of the table.
@@ -49,7 +47,7 @@ def ask_for_groups(conditions: Conditions, group: int) -> Conditions:
     mine = conditions.column == group
     others = conditions.trained[~mine].sum()
     trained = conditions.trained * np.where(mine, ASKED, (1 - ASKED) / max(others, 1e-9))
-    return replace(conditions, trained=trained, natural=np.where(mine, conditions.natural, 0.0))
+    return replace(conditions, trained=trained)
 
 
 class Parity:
@@ -80,10 +78,10 @@ class Parity:
             mine = np.flatnonzero(asked == condition)
             if not len(mine):
                 continue
-            own = rows[mine, self.outcome]
-            self.shares[g] = _KEPT * self.shares[g] + (1 - _KEPT) * own.mean(axis=0)
+            kept = np.exp(-len(mine) / _MEMORY)
+            self.shares[g] = kept * self.shares[g] + (1 - kept) * rows[mine, self.outcome].mean(axis=0)
             excess = np.log(np.maximum(self.shares[g], _LEAST) / self.overall)
-            pulled[mine, self.outcome] = self.strength * excess / (len(self.groups) * len(mine))
+            pulled[mine, self.outcome] = self.strength * excess / len(rows)
         return pulled
 
     def look(self, duel: Duel, training: MixedRows, rng: np.random.Generator) -> None:

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from synth.admission import admit
-from synth.generators import gan_training, make_generator
+from synth.generators import fair_draws, gan_training, make_generator
 from synth.generators.duel import Duel, Sizes
+from synth.generators.fair_draws import FairDraw, quotas
 from synth.generators.gan import learn_rows
+from synth.generators.mixed_rows import MixedRows
 from synth.generators.parity import ASKED, Parity, ask_for_groups
 from synth.spec import Column, TableSpec
 
@@ -46,20 +48,59 @@ def parity_of(learned, strength=1.0):
     return conditions, Parity(learned.layout, conditions, group=0, outcome=1, strength=strength)
 
 
-def test_groups_are_a_third_of_training_and_all_that_drawn_rows_are_asked_for(learned):
+def test_groups_are_asked_for_in_a_fixed_share_of_training(learned):
     conditions, _ = parity_of(learned)
-    rng = np.random.default_rng(3)
-    asked = conditions.draw(30_000, rng)
+    asked = conditions.draw(30_000, np.random.default_rng(3))
     assert (asked < 3).mean() == pytest.approx(ASKED, abs=0.02)
-    natural = conditions.draw_natural(30_000, rng)
-    shares = np.bincount(learned.training.parts[:, 0]) / len(learned.training)
-    assert np.bincount(natural) / 30_000 == pytest.approx(shares, abs=0.01)
+    assert np.array_equal(conditions.natural, learned.conditions.natural)
+
+
+def drawing(learned, shares, monkeypatch):
+    """A draw from a generator whose rows have these shares of group and outcome, whatever they are asked for."""
+
+    def made(_, layout, conditions, rows, rng):
+        asked = np.flatnonzero(conditions.natural[:3])
+        cells = np.array(shares, dtype=float)
+        if len(asked) == 1 and cells[asked].any():
+            cells[np.arange(3) != asked[0]] = 0
+        cell = rng.choice(cells.size, size=rows, p=cells.ravel() / cells.sum())
+        parts = np.stack([cell // 2, cell % 2, np.zeros(rows, int)], axis=1).astype(np.int32)
+        return MixedRows(rng.random((rows, 1)).astype(np.float32), parts)
+
+    monkeypatch.setattr(fair_draws, "draw_mixed", made)
+    return FairDraw(None, learned.layout, learned.conditions, 0, 1)
+
+
+def test_drawn_groups_come_as_often_as_in_the_table_and_are_ill_equally_often(learned, monkeypatch):
+    draw = drawing(learned, [[0.60, 0.30], [0.02, 0.07], [0.005, 0.005]], monkeypatch)
+    rows = draw(3000, np.random.default_rng(4))
+    assert len(rows) == 3000
+    counts = learned.conditions.counts
+    shares = np.outer(counts[:3] / counts[:3].sum(), counts[3:5] / counts[3:5].sum())
+    cells = np.bincount(rows.parts[:, 0] * 2 + rows.parts[:, 1], minlength=6).reshape(3, 2)
+    assert np.abs(cells - 3000 * shares).max() < 1
+    assert len(np.unique(rows.scalars)) == 3000  # no row is given twice
+    assert np.abs(np.diff(rows.parts[:, 0])).sum() > 500  # nor do they come group by group
+
+
+def test_a_group_that_never_comes_is_stood_in_for(learned, monkeypatch):
+    draw = drawing(learned, [[0.6, 0.4], [0.0, 0.0], [0.0, 0.0]], monkeypatch)
+    rows = draw(500, np.random.default_rng(5))
+    assert len(rows) == 500
+    assert not rows.parts[:, 0].any()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 1000])
+def test_quotas_add_up_whatever_is_asked_for(rows):
+    found = quotas(np.array([50, 3, 1]), np.array([30, 24]), rows, np.random.default_rng(rows))
+    assert found.sum() == rows
+    assert np.abs(found - rows * np.outer([50, 3, 1], [30, 24]) / 54**2).max() < 1
 
 
 def test_rows_are_pulled_down_the_information_that_the_outcome_carries_of_the_group(learned, monkeypatch):
     from synth.generators import parity
 
-    monkeypatch.setattr(parity, "_KEPT", 0.0)  # no memory: the information of these rows alone
+    monkeypatch.setattr(parity, "_MEMORY", 1e-9)  # no memory: the information of these rows alone
     _, guide = parity_of(learned, strength=2.0)
     rng = np.random.default_rng(4)
     rows = rng.random((60, learned.layout.width)).astype(np.float32)
@@ -69,9 +110,10 @@ def test_rows_are_pulled_down_the_information_that_the_outcome_carries_of_the_gr
 
     own = torch.from_numpy(rows[:, ill]).double().requires_grad_()
     overall = torch.from_numpy(guide.overall)
+    groups = [torch.from_numpy(asked == g) for g in range(3)]
+    shares = [own[mine].mean(dim=0) for mine in groups]
     information = sum(
-        (share * (share / overall).log()).sum() / 3
-        for share in (own[torch.from_numpy(asked == g)].mean(dim=0) for g in range(3))
+        mine.sum() / 60 * (share * (share / overall).log()).sum() for mine, share in zip(groups, shares, strict=True)
     )
     (wanted,) = torch.autograd.grad(2.0 * information, own)
     found = guide.pull(rows, asked)
@@ -125,11 +167,12 @@ def test_an_outcome_that_tells_the_group_no_longer_does(monkeypatch):
     for name, more in (("gan", {}), ("bt-gan", {"sensitive": "group"})):
         fitted = make_generator(name, settings | more).fit(patients(), SPEC, rng=np.random.default_rng(1), privacy=None)
         found[name] = fitted.sample(4000, np.random.default_rng(2))
-    assert gap(found["bt-gan"]) < 0.5 * gap(found["gan"])
+    assert gap(found["gan"]) > 0.1
+    assert gap(found["bt-gan"]) < 0.01
     real = patients()
     for column in ("group", "ill"):
         shares = found["bt-gan"][column].value_counts(normalize=True)
-        assert (shares - real[column].value_counts(normalize=True)).abs().max() < 0.1
+        assert (shares - real[column].value_counts(normalize=True)).abs().max() < 0.02
 
 
 def test_a_fair_training_that_was_cut_off_ends_as_it_would_have(tmp_path, monkeypatch):

@@ -199,12 +199,14 @@ def test_a_damaged_file_is_no_training(tmp_path):
 
 def test_training_ends_when_no_look_is_better(monkeypatch):
     monkeypatch.setattr(gan_training, "LOOK", 1)
+    monkeypatch.setattr(gan_training, "SETTLED", 3)
     looks = []
-    monkeypatch.setattr(HeldOut, "distance", lambda self, rows: looks.append(1) or [3, 2, 2, 2, 1][len(looks) - 1])
+    distances = [1, 1, 9, 3, 2, 2, 2, 1]  # what comes before the generator has settled is no better one to wait for
+    monkeypatch.setattr(HeldOut, "distance", lambda self, rows: looks.append(1) or distances[len(looks) - 1])
     make_generator("gan", QUICK | {"steps": 50, "patience": 2}).fit(
         ward(1200), WARD, rng=np.random.default_rng(1), privacy=None
     )
-    assert len(looks) == 4
+    assert len(looks) == 7
 
 
 def test_no_patient_is_both_learned_from_and_held_back():
