@@ -1,4 +1,4 @@
-"""A table GAN whose rows are fair between groups: `gan` under an information constraint, with sub-groups kept.
+"""A table GAN whose rows are fair between groups: `gan` under an information constraint, drawn by quotas of groups.
 
 What it does to the outcome is on purpose not what the patients show: models learned from its rows are to treat groups
 alike. Use it for that, and `gan` where a cohort is to tell how groups fare.
@@ -8,7 +8,7 @@ Source: Ramachandranpillai, Sikder, Bergström & Heintz 2024 (arXiv 2404.13634),
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synth.admission import admit, refuse_private
@@ -60,15 +60,14 @@ class BtGan(Gan):
                 specification, holds a single value or too many different ones, or they are the same.
         """
         from synth.generators.fair_draws import FairDraw
-        from synth.generators.parity import Parity, ask_for_groups
+        from synth.generators.parity import Parity
 
         refuse_private("bt-gan", privacy)
         names = self._names(spec)
         learned = learn_rows(admit(table, spec), spec, rng)
         group, outcome = (_choice(learned.layout, name) for name in names)
-        conditions = ask_for_groups(learned.conditions, group)
-        parity = Parity(learned.layout, conditions, group=group, outcome=outcome, strength=self.fairness)
-        generator = self.train(replace(learned, conditions=conditions), rng, file, guide=parity)
+        parity = Parity(learned.layout, learned.conditions, group=group, outcome=outcome, strength=self.fairness)
+        generator = self.train(learned, rng, file, guide=parity)
         return FittedGan(learned.layout, FairDraw(generator, learned.layout, learned.conditions, group, outcome))
 
     def _names(self, spec: TableSpec) -> tuple[str, str]:

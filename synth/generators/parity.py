@@ -1,12 +1,13 @@
 """What makes a GAN's rows fair: the outcome tells nothing of the group, and small groups are learned like large ones.
 
-The information that the outcome carries of the group is the mean over groups of how far the outcome's distribution
-inside the group is from that over all patients. Rows that were asked for a group give it, as a running mean, and are
-pulled to where it is smaller; groups count alike, for by their sizes the smallest would not count at all. A model
-trained on such rows finds no difference between groups that the other columns do not make, and where these do make
-one, it learns to make up for it.
+The information that the outcome carries of the group is the mean over rows of how far the outcome's distribution
+inside the row's group is from that over all patients. Rows that were asked for a group give it, as a running mean, and
+are pulled to where it is smaller, a row of a small group no harder than any other: else the noise of few rows drowns
+what the critic teaches about the outcome. A model trained on such rows finds no difference between groups that the
+other columns do not make, and where these do make one, it learns to make up for it.
 
-Groups are asked for in a fixed share of every batch, each the oftener the worse the critic finds its generated rows.
+Of the conditions that ask for a group, each group has the more the worse the critic finds its generated rows. How often
+groups and outcomes come in a cohort is settled when its rows are drawn (`synth.generators.fair_draws`).
 
 Source: Ramachandranpillai, Sikder, Bergström & Heintz 2024 (arXiv 2404.13634), Bt-GAN, for both aims; the estimate of
 the information and the score of a group instead of a row, which a critic of packed rows can give, are ours.
@@ -30,24 +31,10 @@ if TYPE_CHECKING:
     from synth.generators.duel import Duel
     from synth.generators.mixed_rows import Layout, MixedRows
 
-ASKED = 1 / 3  # share of conditions that ask for a group
 _MEMORY = 1000.0  # rows of a group that its running mean looks back on
 _LEAST = 1e-3  # share of an outcome below which it counts as that
 _JUDGED = 20  # judgements of each group at a look
 _MOST_OFTEN = 2.0  # deviations of score up to which a worse group is asked for more often
-
-
-def ask_for_groups(conditions: Conditions, group: int) -> Conditions:
-    """Returns conditions of which `ASKED` ask for a group in training.
-
-    Args:
-        conditions: of the table.
-        group: the column of the groups.
-    """
-    mine = conditions.column == group
-    others = conditions.trained[~mine].sum()
-    trained = conditions.trained * np.where(mine, ASKED, (1 - ASKED) / max(others, 1e-9))
-    return replace(conditions, trained=trained)
 
 
 class Parity:
@@ -55,10 +42,10 @@ class Parity:
 
     Args:
         layout: of the rows.
-        conditions: which ask for groups.
+        conditions: of the table.
         group: the plain choice that is the group.
         outcome: the plain choice that is the outcome.
-        strength: the gradient's factor, >= 0.
+        strength: the factor before the information's gradient, >= 0.
     """
 
     def __init__(self, layout: Layout, conditions: Conditions, *, group: int, outcome: int, strength: float) -> None:

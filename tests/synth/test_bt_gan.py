@@ -13,7 +13,7 @@ from synth.generators.duel import Duel, Sizes
 from synth.generators.fair_draws import FairDraw, quotas
 from synth.generators.gan import learn_rows
 from synth.generators.mixed_rows import MixedRows
-from synth.generators.parity import ASKED, Parity, ask_for_groups
+from synth.generators.parity import Parity
 from synth.spec import Column, TableSpec
 
 SPEC = TableSpec(
@@ -44,15 +44,7 @@ def learned():
 
 
 def parity_of(learned, strength=1.0):
-    conditions = ask_for_groups(learned.conditions, 0)
-    return conditions, Parity(learned.layout, conditions, group=0, outcome=1, strength=strength)
-
-
-def test_groups_are_asked_for_in_a_fixed_share_of_training(learned):
-    conditions, _ = parity_of(learned)
-    asked = conditions.draw(30_000, np.random.default_rng(3))
-    assert (asked < 3).mean() == pytest.approx(ASKED, abs=0.02)
-    assert np.array_equal(conditions.natural, learned.conditions.natural)
+    return learned.conditions, Parity(learned.layout, learned.conditions, group=0, outcome=1, strength=strength)
 
 
 def drawing(learned, shares, monkeypatch):
