@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from synth.columns import Column
 
 PARTS = 12
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f", "#17202a", "#f0e442")
 MARKS = "osD^vP"
 TRAINING = "copy of training"
 ENDS = {"real patients": "*", TRAINING: "X"}
