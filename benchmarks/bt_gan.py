@@ -136,11 +136,16 @@ def main() -> None:
                 means = {measure: float(np.mean([each[measure] for each in scores])) for measure in scores[0]}
                 file.write_text(json.dumps({"seconds": spent} | means))
             runs[name].append(json.loads(file.read_text()))
-    shown = Table("score", *runs, "bt-gan less gan", title=f"{given.seeds} seeds, mean and 95 % interval")
+    shown = Table(
+        "score", *runs, "bt-gan less gan", "bt-gan less rows", title=f"{given.seeds} seeds, mean and 95 % interval"
+    )
     for measure in runs["gan"][0]:
         of = {name: np.array([run[measure] for run in found]) for name, found in runs.items()}
-        shown.add_row(measure, *(interval(values) for values in (*of.values(), of["bt-gan"] - of["gan"])))
-    Console(width=150).print(shown)
+        shown.add_row(
+            measure,
+            *(interval(values) for values in (*of.values(), of["bt-gan"] - of["gan"], of["bt-gan"] - of[AGAIN])),
+        )
+    Console(width=170).print(shown)
 
 
 if __name__ == "__main__":
