@@ -3,8 +3,8 @@
 Every `LOOK` steps a sample of the averaged generator is held against rows that were kept back; training ends when no
 look has been better for a while, and the best generator is what is kept. Looks before the generator has settled do not
 count: columns drawn as if they had nothing to do with each other come near the rows that were kept back, and what comes
-next is further away before it is nearer. Where a file is named, each look leaves there
-all that is needed to go on: a training that was cut off goes on from its last look and ends as it would have.
+next is further away before it is nearer. Where a file is named, each look leaves there all that is needed to go on: a
+training that was cut off goes on from its last look and ends as it would have.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Parity:
 
     def __init__(self, layout: Layout, conditions: Conditions, *, group: int, outcome: int, strength: float) -> None:
         starts = Stretches.of(layout.sizes).starts
-        self.groups = np.flatnonzero(conditions.column == group)
+        self.groups = np.flatnonzero((conditions.column == group) & (conditions.counts > 0))
         self.outcome = slice(*(len(layout.modal) + starts[outcome] + np.array([0, layout.sizes[outcome]])))
         counts = conditions.counts[conditions.column == outcome]
         self.overall = np.maximum(counts / counts.sum(), _LEAST)

@@ -9,6 +9,7 @@ import torch
 
 from synth.admission import admit
 from synth.generators import fair_draws, gan_training, make_generator
+from synth.generators.conditions import Conditions
 from synth.generators.duel import Duel, Sizes
 from synth.generators.fair_draws import FairDraw, quotas
 from synth.generators.gan import learn_rows
@@ -146,6 +147,18 @@ def test_the_group_that_the_critic_finds_worst_is_asked_for_more_often(learned, 
     assert (after[:2] < before[:2]).all()
     assert after[:3].sum() == pytest.approx(before[:3].sum())
     assert (after[3:] == before[3:]).all()
+
+
+def test_a_group_of_which_all_were_held_back_is_neither_judged_nor_asked_for():
+    last = TableSpec((*SPEC.columns[1:3], SPEC.columns[0]), target="ill", confirmed=True)
+    rows = learn_rows(admit(patients(), last), last, np.random.default_rng(2))
+    known = rows.training.at(np.flatnonzero(rows.training.parts[:, 1] != 2))  # "tiny", the last of the last choice
+    conditions = Conditions.of(known.parts[:, :2], rows.layout.sizes[:2])
+    guide = Parity(rows.layout, conditions, group=1, outcome=0, strength=1.0)
+    sizes = Sizes(batch=40, pack=10, noise=4, hidden=8, rate=1e-3)
+    duel = Duel(rows.layout, conditions, sizes, np.random.default_rng(5), guide)
+    guide.look(duel, known, np.random.default_rng(6))
+    assert duel.conditions.counts[-1] == duel.conditions.trained[-1] == 0
 
 
 def gap(rows):
